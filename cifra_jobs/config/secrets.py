@@ -21,17 +21,13 @@ def mask(value: Any) -> Any:
     if isinstance(value, str):
         if "://" not in value:
             return value
-        return ",".join(_mask_one(piece) for piece in _NEXT_URL.split(value))
+        text = _SLASHED.sub(r"\g<before>:***@", _USERINFO.sub(r"\g<before>:***@", value))
+        return _QUERY.sub(r"\g<before>***", text)
     if isinstance(value, dict):
         return {key: mask(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return type(value)(mask(item) for item in value)
     return value
-
-
-def _mask_one(text: str) -> str:
-    text = _SLASHED.sub(r"\g<before>:***@", _USERINFO.sub(r"\g<before>:***@", text))
-    return _QUERY.sub(r"\g<before>***", text)
 
 
 def split_urls(url: str) -> tuple[str, ...]:
