@@ -22,7 +22,10 @@ PARSERS: dict[str, Callable[[str], object]] = {
     ".yaml": _yaml,
     ".yml": _yaml,
 }
-TEXT = {*PARSERS, *".cfg .conf .css .html .js .lua .md .py .service .sh .txt".split()}
+TEXT = {
+    *PARSERS,
+    *[".cfg", ".conf", ".css", ".html", ".js", ".lua", ".md", ".py", ".service", ".sh", ".txt"],
+}
 
 
 def problem(path: Path) -> str | None:
