@@ -24,7 +24,17 @@ PARSERS: dict[str, Callable[[str], object]] = {
 }
 TEXT = {
     *PARSERS,
-    *[".cfg", ".conf", ".css", ".html", ".js", ".lua", ".md", ".py", ".service", ".sh", ".txt"],
+    ".cfg",
+    ".conf",
+    ".css",
+    ".html",
+    ".js",
+    ".lua",
+    ".md",
+    ".py",
+    ".service",
+    ".sh",
+    ".txt",
 }
 
 
