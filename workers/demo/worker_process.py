@@ -1,0 +1,120 @@
+"""The workers of all four queues: as processes of their own, or inside this one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from cifra_jobs.dev import Servers
+
+#: The worker file of the application.
+WORKER_FILE = Path(__file__).parent.parent / "worker_config.yaml"
+#: Seconds that workers may take to finish what they have begun, before they are killed.
+_STOP_TIMEOUT = 20
+#: Lines of the log that are shown when the workers end unexpectedly.
+_LOG_TAIL = 15
+
+
+class WorkersGoneError(RuntimeError):
+    """The workers have ended while there was work to do."""
+
+
+class Workers(Protocol):
+    """Running workers, wherever they run."""
+
+    description: str
+
+    async def gone(self) -> NoReturn:
+        """Return never; raise `WorkersGoneError` when the workers end by themselves."""
+
+
+class WorkerProcess:
+    """``cifra worker start --all`` as a child, its output in a log file.
+
+    Args:
+        log: Where the output goes.
+    """
+
+    description = "as processes of their own"
+
+    def __init__(self, log: Path) -> None:
+        """Remember where the log is."""
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start the child, in a session of its own so that Ctrl-C comes to us alone."""
+        command = ["-m", "cifra_jobs", "worker", "start", "--config", str(WORKER_FILE), "--all"]
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=asyncio.subprocess.STDOUT,
+                cwd=WORKER_FILE.parent.parent,
+                env=dict(os.environ),
+                start_new_session=True,
+            )
+
+    async def gone(self) -> NoReturn:
+        """Return never, unless the child ends by itself.
+
+        Raises:
+            WorkersGoneError: When it does, with the end of its log.
+        """
+        if self._process is None:
+            raise RuntimeError("The workers are not started.")
+        code = await self._process.wait()
+        text = self._log.read_text(encoding="utf-8", errors="replace")
+        tail = "\n".join(text.splitlines()[-_LOG_TAIL:])
+        raise WorkersGoneError(
+            f"The workers ended with exit code {code}; {self._log} says:\n{tail}"
+        )
+
+    async def stop(self) -> None:
+        """Let the workers finish what they have begun, then end them."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await process.wait()
+        except TimeoutError:
+            # The session is the child's own: this ends its children as well.
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+@asynccontextmanager
+async def start_workers(servers: Servers, log: Path) -> AsyncGenerator[Workers]:
+    """Workers of all queues until the end of the block.
+
+    They are processes of their own where there are servers to meet at; the embedded broker and
+    store live in one process, so there the workers live in it too.
+    """
+    if not (servers.rabbitmq and servers.redis):
+        async with _embedded_workers() as embedded:
+            yield embedded
+        return
+    worker = WorkerProcess(log)
+    try:
+        await worker.start()
+        yield worker
+    finally:
+        await worker.stop()
+
+
+@asynccontextmanager
+async def _embedded_workers() -> AsyncGenerator[Workers]:
+    raise WorkersGoneError("Workers inside this process are not available.")
+    yield
