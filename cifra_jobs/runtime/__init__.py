@@ -1,0 +1,1 @@
+"""The machines: workers, their processes, and the one that keeps them up."""
