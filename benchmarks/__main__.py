@@ -42,7 +42,8 @@ def main(
     output: Path | None,
 ) -> None:
     """Measure Cifra Jobs beside Dramatiq and Celery, on private servers, in one run."""
-    console = Console()
+    # Into a file or a CI log, tables are as wide as they need to be.
+    console = Console(width=None if sys.stdout.isatty() else 180)
     makes = make or get_args(Make)
     session = Session(1 if smoke else pairs, smoke, frozenset(makes), queue, console)
     machine = records.machine_notes(makes)

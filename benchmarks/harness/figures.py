@@ -9,6 +9,9 @@ from statistics import median
 #: Figures where more is better; of all others less is.
 MORE_IS_BETTER = frozenset({"tasks/s"})
 
+#: Below this, a CPU figure of a peer is the tick of the clock: a ratio to it means nothing.
+SMALLEST_CPU_US = 3.0
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -50,12 +53,16 @@ class Ratio:
 
 
 def paired_ratio(ours: Sequence[Sample], peers: Sequence[Sample], figure: str) -> Ratio | None:
-    """The ratio of one figure, round by round; None if no round has both."""
+    """The ratio of one figure, round by round; None if no round has both.
+
+    Rounds in which the peer used next to no CPU (`SMALLEST_CPU_US`) have no ratio.
+    """
+    smallest = SMALLEST_CPU_US if figure.endswith("µs") else 0.0
     by_round = {sample.round: sample.figures.get(figure) for sample in peers}
     ratios = []
     for sample in ours:
         mine, theirs = sample.figures.get(figure), by_round.get(sample.round)
-        if mine is not None and theirs:
+        if mine is not None and theirs is not None and theirs > smallest:
             ratios.append(mine / theirs)
     if not ratios:
         return None

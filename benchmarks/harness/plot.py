@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.harness.figures import Ratio, Sample
 from benchmarks.harness.report import ratios
@@ -33,6 +34,10 @@ def draw(path: Path, samples: Sequence[Sample]) -> bool:
         axes.plot([ratio.low, ratio.high], [place, place], color="black", linewidth=1)
         axes.annotate(f" {ratio.median:.2f}", (_label_end(ratio), place), va="center", fontsize=8)
     axes.set_xscale("log")
+    axes.margins(x=0.1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axvline(1, color="black", linewidth=0.8)
     labels = [f"{q}: {line} | {mine} / {peer}" for (q, line), mine, peer, _, _ in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
@@ -40,7 +45,7 @@ def draw(path: Path, samples: Sequence[Sample]) -> bool:
     axes.set_xlabel("ours / peer, median and range of pairs (log scale); 1 = equal")
     handles = [Patch(color=color) for color in SHOWN.values()]
     names = ["tasks/s (more is better)", "CPU per task (less)", "start p50 (less)"]
-    axes.legend(handles, names, fontsize=8, loc="lower right")
+    figure.legend(handles, names, fontsize=8, loc="outside upper right", ncols=len(names))
     figure.savefig(path)
     plt.close(figure)
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.harness.contestants import OURS
@@ -38,10 +39,9 @@ def ratios(samples: Sequence[Sample]) -> Iterator[tuple[tuple[str, str], str, st
 
 
 def print_report(console: Console, samples: Sequence[Sample]) -> None:
-    """Print figures, then ratios, then goals."""
-    for (question, line), contestants in by_line(samples).items():
-        console.print(_figures_table(f"{question}: {line}", contestants))
-    console.print(_ratio_table(samples))
+    """Print a table for each line, then the goals."""
+    for line, contestants in by_line(samples).items():
+        console.print(_line_table(line, contestants))
     console.print(_goal_table(samples))
 
 
@@ -50,30 +50,25 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= WHOLE_NUMBERS_FROM else f"{value:.3g}"
 
 
-def _figures_table(title: str, contestants: dict[str, list[Sample]]) -> Table:
-    table = Table(title=title, title_justify="left")
+def _line_table(line: tuple[str, str], contestants: dict[str, list[Sample]]) -> Table:
+    """Medians of each contestant; below them ours / peer, median and range of the pairs."""
     everyone = [sample for samples in contestants.values() for sample in samples]
     names = list(median_figures(everyone))
-    table.add_column("median of rounds")
+    rounds = len({sample.round for sample in everyone})
+    table = Table(title=f"{': '.join(line)} (medians of {rounds} rounds)", title_justify="left")
+    table.add_column()
     for name in names:
         table.add_column(name, justify="right")
     for contestant, samples in contestants.items():
         figures = median_figures(samples)
         cells = [number(figures[name]) if name in figures else "-" for name in names]
         table.add_row(contestant, *cells)
-    return table
-
-
-def _ratio_table(samples: Sequence[Sample]) -> Table:
-    table = Table(
-        title="ours / peer, median [lowest-highest] of alternating pairs", title_justify="left"
-    )
-    for name in ("question", "ours", "peer", "figure"):
-        table.add_column(name)
-    for name in ("ratio", "pairs"):
-        table.add_column(name, justify="right")
-    for (question, line), mine, peer, figure, ratio in ratios(samples):
-        table.add_row(f"{question}: {line}", mine, peer, figure, str(ratio), str(ratio.pairs))
+    table.add_section()
+    pairs: dict[str, dict[str, str]] = {}
+    for _, mine, peer, figure, ratio in ratios(everyone):
+        pairs.setdefault(f"{mine} / {peer}", {})[figure] = str(ratio)
+    for pair, cells_by_name in pairs.items():
+        table.add_row(pair, *(escape(cells_by_name.get(name, "-")) for name in names))
     return table
 
 

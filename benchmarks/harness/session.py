@@ -103,7 +103,9 @@ class Session:
         sample = Sample(*line, who.name, number, figures)
         self.samples.append(sample)
         shown = ", ".join(f"{name} {value:,.4g}" for name, value in figures.items())
-        self.console.print(f"  {line[0]} / {line[1]}, round {number}, {who.name}: {shown}")
+        self.console.print(
+            f"  {line[0]} / {line[1]}, round {number}, {who.name}: {shown}", soft_wrap=True
+        )
         return sample
 
     def _needed_servers(self) -> Servers:

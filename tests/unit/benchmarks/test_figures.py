@@ -37,6 +37,8 @@ def test_a_round_that_one_side_did_not_finish_is_no_pair() -> None:
 
 def test_a_peer_that_used_nothing_gives_no_ratio() -> None:
     assert paired_ratio([sample("cifra", 0, cpu=1)], [sample("peer", 0, cpu=0)], "cpu") is None
+    ours, peers = Sample("", "", "a", 0, {"redis µs": 12}), Sample("", "", "b", 0, {"redis µs": 1})
+    assert paired_ratio([ours], [peers], "redis µs") is None
 
 
 def test_medians_are_taken_figure_by_figure() -> None:
