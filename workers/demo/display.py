@@ -29,8 +29,6 @@ _TITLES = {
     "generate_monthly_report": "Monthly reports",
     "make_thumbnail": "Thumbnails",
 }
-#: Tasks that report how far they are.
-_WITH_PROGRESS = ("import_contacts", "generate_monthly_report")
 
 
 @asynccontextmanager
@@ -75,7 +73,6 @@ async def _show_bars(console: Console, tracker: Tracker, mailbox: Mailbox) -> No
         }
         try:
             while True:
-                await tracker.refresh_progress(_WITH_PROGRESS)
                 _update(progress, bars, counts(tracker, mailbox))
                 await asyncio.sleep(_REFRESH_TERMINAL)
         finally:
@@ -103,7 +100,6 @@ async def _show_lines(console: Console, tracker: Tracker, mailbox: Mailbox) -> N
 
     try:
         while True:
-            await tracker.refresh_progress(_WITH_PROGRESS)
             show()
             await asyncio.sleep(_REFRESH_LOG)
     finally:

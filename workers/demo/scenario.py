@@ -58,7 +58,7 @@ async def play(dataset: Dataset, tracker: Tracker) -> None:
 
 async def _import(file: ContactFile, tracker: Tracker) -> None:
     handle = await import_contacts.delay(str(file.path))
-    status = await tracker.follow("import_contacts", handle)
+    status = await tracker.follow_closely("import_contacts", handle)
     if status.status != "success":
         return
     async with asyncio.TaskGroup() as group:
@@ -74,7 +74,7 @@ async def _import(file: ContactFile, tracker: Tracker) -> None:
 
 async def _import_wrong_file(path: Path, tracker: Tracker) -> None:
     handle = await import_contacts.delay(str(path))
-    await tracker.follow("import_contacts", handle, must_fail=True)
+    await tracker.follow_closely("import_contacts", handle, must_fail=True)
 
 
 async def _order(
@@ -98,7 +98,7 @@ async def _deliver(dataset: Dataset, tracker: Tracker) -> None:
 
 async def _report(month: int, year: int, tracker: Tracker) -> None:
     handle = await generate_monthly_report.delay(month, year)
-    await tracker.follow("generate_monthly_report", handle)
+    await tracker.follow_closely("generate_monthly_report", handle)
 
 
 async def _thumbnail(picture: Path, tracker: Tracker, *, must_fail: bool = False) -> None:

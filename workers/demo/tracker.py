@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cifra_jobs import TaskHandle, TaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 @dataclass
@@ -21,7 +17,7 @@ class Followed:
         must_fail: Whether it was sent to fail for good.
         least_attempts: How many runs it must take at least.
         status: How it ended; ``None`` while it has not.
-        progress: Percent done, as last asked for.
+        progress: Percent done, as last heard.
     """
 
     id: str
@@ -72,20 +68,20 @@ class Tracker:
         self, name: str, task_id: str, *, must_fail: bool = False, least_attempts: int = 1
     ) -> TaskStatus:
         """Wait for the end of one task."""
-        task = Followed(task_id, must_fail, least_attempts)
-        self.kinds[name].tasks[task_id] = task
-        await TaskHandle(task_id).wait()
-        task.status = await TaskStatus.get(task_id)
-        task.progress = 100
-        return task.status
+        task = self._begin(name, Followed(task_id, must_fail, least_attempts))
+        await TaskHandle[object](task_id).wait()
+        return self._end(task, await TaskStatus.get(task_id))
 
-    async def refresh_progress(self, names: Iterable[str]) -> None:
-        """Ask how far the running tasks of some names are, as a front end does."""
-        for name in names:
-            for task in self.kinds[name].tasks.values():
-                if task.status is None:
-                    status = await TaskStatus.get(task.id)
-                    task.progress = max(task.progress, status.progress or 0)
+    async def follow_closely(
+        self, name: str, task_id: str, *, must_fail: bool = False
+    ) -> TaskStatus:
+        """Wait for the end of one task, and hear of its progress on the way."""
+        task = self._begin(name, Followed(task_id, must_fail))
+        async for status in TaskHandle[object](task_id).follow():
+            task.progress = status.progress
+            if status.is_terminal:
+                return self._end(task, status)
+        raise LookupError(f"The task {task_id} is not followed to its end.")
 
     def problems(self) -> list[str]:
         """A sentence for every task that has not ended as it should."""
@@ -95,3 +91,12 @@ class Tracker:
             for task in kind.tasks.values()
             if task.problem
         ]
+
+    def _begin(self, name: str, task: Followed) -> Followed:
+        self.kinds[name].tasks[task.id] = task
+        return task
+
+    def _end(self, task: Followed, status: TaskStatus) -> TaskStatus:
+        task.status = status
+        task.progress = 100
+        return status
