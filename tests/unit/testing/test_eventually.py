@@ -33,5 +33,6 @@ def test_the_last_failed_assertion_is_the_cause() -> None:
 
 
 def test_other_errors_come_through() -> None:
+    empty: dict[str, int] = {}
     with pytest.raises(KeyError):
-        eventually(lambda: {}["x"])
+        eventually(lambda: empty["x"])
