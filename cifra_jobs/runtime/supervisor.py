@@ -38,6 +38,8 @@ _log = get_logger("cifra.supervisor")
 
 #: Requests to stop before running tasks are cancelled, and before processes are killed.
 _HURRY_AT, _KILL_AT = 2, 3
+#: What other threads write to wake the loop.
+_STOP, _ROLL = b"s", b"r"
 
 
 class Supervisor:
@@ -103,7 +105,11 @@ class Supervisor:
 
     def stop(self) -> None:
         """Do as at a SIGTERM: drain, the second time hurry, then kill. Safe from any thread."""
-        os.write(self._wake_writer, b"s")
+        os.write(self._wake_writer, _STOP)
+
+    def roll(self) -> None:
+        """Do as at a SIGHUP: replace the processes one by one. Safe from any thread."""
+        os.write(self._wake_writer, _ROLL)
 
     @property
     def is_stopping(self) -> bool:
@@ -153,8 +159,11 @@ class Supervisor:
             self._on_line(slot, child)
 
     def _on_wake(self) -> None:
-        for _ in os.read(self._wake_reader, 64):
-            self._request_stop()
+        for byte in os.read(self._wake_reader, 64):
+            if byte == _ROLL[0]:
+                self._request_roll()
+            else:
+                self._request_stop()
 
     def _on_signals(self, signals: SignalPipe) -> None:
         for number in signals.read():

@@ -28,6 +28,8 @@ class Exit(IntEnum):
 
     #: It was asked to drain, and nothing was left undone.
     DRAINED = 0
+    #: The start failed for a reason that may pass, such as a database that a lifespan opens.
+    FAILED = 1
     #: A thread that must never stand still did; the stacks are in the log.
     UNHEALTHY = 70
     #: A server that the start needs is away; trying again later may work.

@@ -198,8 +198,7 @@ def test_a_rolling_restart_keeps_the_old_process_when_the_new_one_cannot_boot(
     stage = stages("refuse-later").start()
     slot = stage.supervisor.slots[0]
     old = slot.current
-    slot.roll()
-    _wake(stage.supervisor)
+    stage.supervisor.roll()
     _until(stage, lambda _: len(stage.boots()) == 2 and slot.successor is None)
     assert slot.current is old
     assert slot.current.phase is Phase.WORKING
@@ -236,10 +235,6 @@ def _current_pids(supervisor: Supervisor) -> list[int | None]:
 
 def _all_up(supervisor: Supervisor) -> bool:
     return all(status["is_up"] for status in supervisor.status())
-
-
-def _wake(supervisor: Supervisor) -> None:
-    os.write(supervisor._wake_writer, b"")
 
 
 def _until(stage: Stage, claim: Any) -> None:
