@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-SOURCES := $(wildcard cifra cifra_jobs workers scheduler tests tools benchmarks examples docs/conf.py)
+SOURCES := $(wildcard cifra cifra_jobs workers scheduler tests tools deploy benchmarks examples docs/conf.py)
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
@@ -94,8 +94,11 @@ docs-serve: docs ## Serve the documentation on 127.0.0.1:8000
 docs-test: $(READY) ## Run the examples inside the documentation
 	$(BIN)/sphinx-build -W --keep-going -q -b doctest docs docs/_build/doctest
 
-lock: $(READY) ## Write requirements.lock from pyproject.toml: all groups, hashes, no addresses
-	$(BIN)/uv pip compile pyproject.toml --group pyproject.toml:dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet --output-file requirements.lock
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
+
+lock: $(READY) ## Write the lock files from pyproject.toml: hashes, no addresses
+	$(COMPILE) --group pyproject.toml:dev --output-file requirements.lock
+	$(COMPILE) --group pyproject.toml:app --constraint requirements.lock --output-file deploy/requirements.lock
 
 clean: ## Remove what builds, checks and runs leave behind
 	rm -rf build dist var htmlcov .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache docs/_build

@@ -52,15 +52,13 @@ class FoundServer:
 
     def describe(self) -> str:
         """One line for people, without the password."""
-        at = urlsplit(self.url)
         how = {
             "environment": "named by the environment",
             "container": "in a container",
             "private": "a private child process",
         }[self.origin]
-        return (
-            f"{self.name} {self.version or '(version unknown)'} at {at.hostname}:{at.port}, {how}"
-        )
+        version = self.version or "(version unknown)"
+        return f"{self.name} {version} at {_place(self.url)}, {how}"
 
 
 @dataclass
@@ -215,21 +213,29 @@ def _needs_docker() -> bool:
 
 
 def _place(url: str) -> str:
-    at = urlsplit(url)
-    return f"{at.hostname}:{at.port}" if at.port else str(at.hostname)
+    """Host and port of an address, without user and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _given_rabbitmq(url: str) -> FoundServer:
     at = urlsplit(url)
-    version = ""
-    if at.scheme == "amqps":
-        check_tcp(at.hostname or "localhost", at.port or 5671, timeout=_GIVEN_TIMEOUT_S)
-    else:
-        version = rabbitmq_version(
-            at.hostname or "localhost", at.port or 5672, timeout=_GIVEN_TIMEOUT_S
-        )
     management = os.environ.get("RABBITMQ_MANAGEMENT_URL")
-    return FoundServer("RabbitMQ", url, "environment", version, management)
+    problem = OSError("it names no host")
+    # Several hosts may be given, joined by commas: one that answers is enough.
+    for place in at.netloc.rpartition("@")[2].split(","):
+        node = urlsplit(f"//{place}")
+        host = node.hostname or "localhost"
+        version = ""
+        try:
+            if at.scheme == "amqps":
+                check_tcp(host, node.port or 5671, timeout=_GIVEN_TIMEOUT_S)
+            else:
+                version = rabbitmq_version(host, node.port or 5672, timeout=_GIVEN_TIMEOUT_S)
+        except OSError as error:
+            problem = error
+            continue
+        return FoundServer("RabbitMQ", url, "environment", version, management)
+    raise problem
 
 
 def _given_redis(url: str) -> FoundServer:

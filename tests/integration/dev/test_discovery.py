@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cifra_jobs.dev import PrivateRedis, discovery, find_servers
+from cifra_jobs.dev import PrivateRabbitmq, PrivateRedis, discovery, find_servers
 from cifra_jobs.dev.spawn import ReservedPort
 from cifra_jobs.errors import ServerUnavailable
 
@@ -83,3 +83,18 @@ def test_installed_servers_run_as_private_children_until_closed() -> None:
         assert set(servers.environment()) == {"RABBITMQ_URL", "REDIS_URL"}
     assert not any(child is not None and child.is_running for child in children)
     assert any(line.startswith("RabbitMQ ") and "private" in line for line in said)
+
+
+def test_one_of_several_given_hosts_is_enough(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    dead = ReservedPort()
+    with PrivateRabbitmq(plugins=()) as given:
+        request.getfixturevalue("bare_machine")
+        url = f"amqp://guest:guest@127.0.0.1:{dead.number},127.0.0.1:{given.port}/%2F"
+        monkeypatch.setenv("RABBITMQ_URL", url)
+        with find_servers(allow_embedded=True, announce=lambda _: None) as servers:
+            assert servers.rabbitmq is not None
+            assert servers.rabbitmq.version == given.version
+            assert "guest" not in servers.rabbitmq.describe()
+    dead.release()
