@@ -1,0 +1,1 @@
+"""RabbitMQ: topology, delays, publishing with confirms, consuming, dead letters."""
