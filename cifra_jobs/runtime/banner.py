@@ -72,10 +72,9 @@ def banner(children: Sequence[Child], settings: Settings) -> Panel:
         "here",
         f"{socket.gethostname()}, process {os.getpid()}, Python {platform.python_version()}",
     )
-    grace = f"{settings.shutdown_grace:g}"
     hint = Text(
-        f"Ctrl-C lets running tasks finish (up to {grace} s); again: cancels them and gives them "
-        "back; a third time: kills.",
+        f"Ctrl-C: running tasks may finish ({settings.shutdown_grace:g} s) · twice: they are "
+        "given back · three times: kill",
         style="dim",
     )
     return Panel(
