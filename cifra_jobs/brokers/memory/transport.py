@@ -195,6 +195,13 @@ class MemoryTransport(Transport):
         with self._core.lock:
             return [entry.publication for entry in self._core.queue(queue).dead]
 
+    def waiting(self, queue: str) -> list[Publication]:
+        """Messages of the queue that nobody has: delayed or ready, in the order of sending."""
+        with self._core.lock:
+            held = self._core.queue(queue)
+            entries = {*held.delayed, *(entry for _, _, entry in held.ready)}
+        return [entry.publication for entry in sorted(entries, key=lambda entry: entry.place)]
+
     def clear(self) -> None:
         """Drop what is ready, delayed or dead in every queue."""
         with self._core.lock:
