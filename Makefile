@@ -6,6 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := $(wildcard cifra cifra_jobs workers scheduler tests tools deploy benchmarks examples docs/conf.py)
 PYTEST := $(BIN)/python -m pytest
+TIERS := $(wildcard tests/unit tests/conformance tests/integration tests/e2e)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test setup lock fmt fmt-check lint types arch unit conformance integration e2e \
@@ -24,7 +25,7 @@ run: $(READY) ## Run the main job: servers, workers of all queues, real work, a 
 	$(BIN)/python -m workers.demo
 
 test: $(READY) fmt-check lint types arch ## Everything: static checks, then every test tier on private servers
-	$(PYTEST) tests
+	$(PYTEST) $(TIERS)
 
 unit: $(READY) ## Unit tests: nothing outside the process
 	$(PYTEST) tests/unit

@@ -30,7 +30,7 @@ def main(arguments: list) -> int:  # type: ignore[type-arg]  # an old Python mus
     python = environment / "bin" / "python"
     if not works(python) and not create(environment):
         return 1
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     steps = (
         ("Installing what requirements.lock names …", ["--require-hashes", "-r", str(lock)]),
         ("Installing the project …", ["--no-deps", "--no-build-isolation", "--editable", "."]),

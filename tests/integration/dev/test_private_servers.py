@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -121,8 +122,6 @@ def test_servers_die_with_their_parent(end: signal.Signals, tmp_path: Path) -> N
 
 
 def _readable(descriptor: int, *, timeout: float) -> bool:
-    import select
-
     return bool(select.select([descriptor], [], [], timeout)[0])
 
 
@@ -172,3 +171,15 @@ def test_without_the_plugin_there_is_no_management_url() -> None:
     with pytest.raises(ServerUnavailable, match="rabbitmq_management"):
         _ = server.management_url
     server.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+def test_a_node_of_another_root_directory_starts_through_chroot() -> None:
+    with PrivateRabbitmq(version_root=Path("/"), plugins=()) as server:
+        assert server.is_running
+        assert server.rabbitmqctl("list_vhosts", "name").split()[-1] == "/"
+
+
+def test_a_root_directory_without_rabbitmq_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServerUnavailable, match=f"No RabbitMQ is installed under {tmp_path}"):
+        PrivateRabbitmq(version_root=tmp_path)
