@@ -100,6 +100,11 @@ class WorkerFile(Section):
 
     workers: dict[str, WorkerEntry] = Field(description="workers by name", min_length=1)
 
+    @staticmethod
+    def find() -> Path | None:
+        """The worker file in a customary place: here, or in ``workers/``."""
+        return next((path for path in map(Path, _CUSTOMARY) if path.is_file()), None)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> WorkerFile:
         """Read and check a worker file.
@@ -110,7 +115,7 @@ class WorkerFile(Section):
         Raises:
             ConfigError: there is no such file, or something in it is wrong.
         """
-        found = Path(path) if path is not None else next(filter(Path.is_file, _paths()), None)
+        found = Path(path) if path is not None else cls.find()
         if found is None:
             raise ConfigError(
                 f"there is no worker file ({' or '.join(_CUSTOMARY)}); name one with --config, "
@@ -147,7 +152,3 @@ class WorkerFile(Section):
         guess = nearest(name, self.workers)
         hint = f"did you mean {guess!r}?" if guess else f"there are {', '.join(self.workers)}"
         raise ConfigError(f"there is no worker {name!r}; {hint}")
-
-
-def _paths() -> list[Path]:
-    return [Path(name) for name in _CUSTOMARY]
