@@ -203,9 +203,11 @@ class _Search:
         if not self._installer.is_possible():
             return False
         problem = self._installer.install(self._kind.package)
+        if problem is None and not self._kind.is_installed():
+            problem = "apt-get installed it, but its programs are not where they belong"
         if problem is not None:
-            self._announce(f"{self._kind.package} could not be installed: {problem}")
-        return problem is None and self._kind.is_installed()
+            self._announce(f"{self._kind.package} could not be installed: {problem}.")
+        return problem is None
 
 
 def _needs_docker() -> bool:
