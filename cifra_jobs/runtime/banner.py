@@ -6,7 +6,7 @@ import os
 import platform
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, Group
 from rich.panel import Panel
@@ -123,20 +123,19 @@ def _tasks(children: Sequence[Child]) -> dict[str, list[str]]:
 
 
 def _servers(children: Sequence[Child], settings: Settings) -> dict[str, str]:
-    told: dict[str, dict[str, str]] = next(
-        (child.about["servers"] for child in children if child.about.get("servers")), {}
-    )
-    broker, store = told.get("broker", {}), told.get("store", {})
+    told = (child.about.get("servers") for child in children)
+    facts: dict[str, str] = next((each for each in told if each), {})
+    has_redis = settings.result_backend.type == "redis"
     return {
-        "broker": _server(broker, "RabbitMQ", settings.broker.url),
-        "state": _server(store, "Redis", settings.result_backend.url)
-        if settings.result_backend.type == "redis"
+        "broker": _server(facts, "broker", "RabbitMQ", settings.broker.url),
+        "state": _server(facts, "store", "Redis", settings.result_backend.url)
+        if has_redis
         else "memory of each process: no status or result leaves it",
     }
 
 
-def _server(facts: dict[str, Any], product: str, url: str) -> str:
-    name = facts.get("product") or product
-    version = facts.get("version")
-    address = mask(url)
-    return f"{name} {version} at {address}" if version else f"{name} at {address} (away)"
+def _server(facts: dict[str, str], part: str, product: str, url: str) -> str:
+    name = facts.get(f"{part}.product") or product
+    version = facts.get(f"{part}.version")
+    place = f"at {mask(url)}"
+    return f"{name} {version} {place}" if version else f"{name} {place}, away for now"

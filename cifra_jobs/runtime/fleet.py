@@ -131,7 +131,7 @@ def _ports(settings: Settings) -> list[int]:
 
 
 def _open_store(settings: Settings) -> StateStore:
-    # Late: a supervisor none of whose processes dies needs no store.
-    from cifra_jobs.app import App
+    # Late: a supervisor none of whose processes dies needs no store, nor its libraries.
+    from cifra_jobs.wiring import open_store
 
-    return App(settings).store
+    return open_store(settings)

@@ -159,7 +159,7 @@ class WorkerProcess:
             # Last, so that the store hears of every other end before that of the worker.
             Heartbeat(
                 worker.worker_id,
-                app.commit,
+                lambda operation: app.commit.submit([operation]),
                 about={"name": spec.name, "queues": spec.queues, "slots": spec.concurrency},
                 running=worker.running,
                 period_s=settings.heartbeat,
@@ -168,7 +168,13 @@ class WorkerProcess:
         ]
 
     def _introduction(self, app: App) -> dict[str, Any]:
-        return {"tasks": app.tasks_by_queue(), "servers": app.describe()}
+        try:
+            servers = app.describe()
+        except CifraError as error:
+            # Gone since the start: the consumer comes back by itself.
+            _log.warning("the servers cannot be asked what they are", error=str(error))
+            servers = {}
+        return {"tasks": app.tasks_by_queue(), "servers": servers}
 
     def _refuse(self, sentence: str, error: Exception) -> Exit:
         is_passing = isinstance(error, BrokerUnavailable | StoreUnavailable)

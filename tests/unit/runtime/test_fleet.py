@@ -58,10 +58,11 @@ def test_the_banner_tells_servers_queues_and_tasks_and_no_password(settings: Set
     child = _child(ChildSpec("default", 0, ("default", "bulk"), 4))
     child.about = {
         "tasks": {"default": ["import_contacts", "send_mail"], "bulk": []},
-        "servers": {"broker": {"product": "RabbitMQ", "version": "3.10.8"}, "store": {}},
+        "servers": {"broker.product": "RabbitMQ", "broker.version": "3.10.8"},
     }
     text = _render(child, settings)
     assert "RabbitMQ 3.10.8 at amqp://bob:***@rabbit.example:5672/shop" in text
+    assert "Redis at redis://127.0.0.1:6379/0, away for now" in text
     assert "import_contacts, send_mail" in text
     assert "no task is declared for this queue" in text
     assert "s3cret" not in text
