@@ -1,0 +1,1 @@
+"""Pipes: what carries messages from senders to workers."""

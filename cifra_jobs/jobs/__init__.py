@@ -1,0 +1,1 @@
+"""Vocabulary: what a task, its options, its state and one attempt at it are."""

@@ -1,0 +1,114 @@
+"""What tasks and handles need from the application above them, and where they find it.
+
+`app.py` implements `Backend` and installs it; nothing in this folder imports upwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from cifra_jobs.errors import CifraError
+from cifra_jobs.mailbox import mailbox_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import dramatiq
+
+    from cifra_jobs.config import Settings
+    from cifra_jobs.jobs.state import TaskRecord
+
+__all__ = ["Backend", "Sending", "awaited", "backend", "install", "resolved"]
+
+T = TypeVar("T")
+
+#: A batch of messages on its way; its result is ``None`` once RabbitMQ has confirmed all.
+Sending = Future[None]
+
+
+class Backend(Protocol):
+    """The application, seen from a task. Futures complete on threads of the application."""
+
+    @property
+    def settings(self) -> Settings:
+        """The validated settings in force."""
+        ...
+
+    @property
+    def broker(self) -> dramatiq.Broker:
+        """The broker that tasks register on."""
+        ...
+
+    def dispatch(self, messages: Sequence[tuple[dramatiq.Message[Any], int]]) -> Sending:
+        """Send messages, each with a delay in ms, as one batch; never blocks for the confirms."""
+        ...
+
+    def record(self, task_id: str) -> Future[TaskRecord | None]:
+        """What the store knows of a task."""
+        ...
+
+    def final_record(self, task_id: str) -> Future[TaskRecord]:
+        """The record of a task once it has ended; cancel the future to stop waiting."""
+        ...
+
+    def follow(self, task_id: str, on_news: Callable[[TaskRecord], None]) -> Callable[[], None]:
+        """Call ``on_news`` at each change of a task; returns what ends it."""
+        ...
+
+    def revoke(self, task_ids: Sequence[str], *, terminate: bool) -> Future[list[str | None]]:
+        """Revoke tasks; gives the state each had (``None``: an id never seen)."""
+        ...
+
+
+_installed: Callable[[], Backend] | None = None
+
+
+def install(provider: Callable[[], Backend]) -> None:
+    """Say where the backend of this process is found. Called once, by ``app.py``."""
+    global _installed  # noqa: PLW0603 - the one port of the process
+    _installed = provider
+
+
+def backend() -> Backend:
+    """The backend of this process.
+
+    Raises:
+        CifraError: ``cifra_jobs`` itself was never imported, only a part of it.
+    """
+    if _installed is None:
+        raise CifraError("no application is set up; import cifra_jobs before its parts")
+    return _installed()
+
+
+def resolved(value: T) -> Future[T]:
+    """A future that is done."""
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future
+
+
+async def awaited(future: Future[T]) -> T:
+    """Await a thread's future; many of one loop share one wake-up. Cancelling cancels it."""
+    if future.done():
+        return future.result()
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    mailbox = mailbox_of(loop)
+
+    def wake(_: Any) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    def on_done(_: Future[T]) -> None:
+        if not loop.is_closed():
+            mailbox.post(wake, None)
+
+    future.add_done_callback(on_done)
+    try:
+        await waiter
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    return future.result()

@@ -1,0 +1,80 @@
+"""Many calls as one batch: confirms pipelined, memory bounded, whatever the iterable."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from cifra_jobs.errors import ArgumentError
+from cifra_jobs.jobs.handle import TaskHandle
+from cifra_jobs.jobs.port import Sending, awaited, backend
+from cifra_jobs.jobs.signature import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["asend_many", "send_many"]
+
+#: Messages sent with one hand-over, and hand-overs on their way at once.
+_CHUNK = 500
+_AHEAD = 4
+
+
+def send_many(calls: Iterable[Signature[Any]]) -> list[TaskHandle[Any]]:
+    """Send calls, wait for all the confirms, return the handles in order.
+
+    Args:
+        calls: signatures, such as ``(t.s(i) for i in range(10_000))``; a generator is read as
+            fast as confirms come in.
+
+    Raises:
+        ArgumentError: a call does not fit or cannot travel. Chunks before it may have been sent:
+            a generator is not read ahead as a whole. A list is checked whole before anything is.
+        BrokerUnavailable: some were not confirmed in time; a note says how many.
+    """
+    handles: list[TaskHandle[Any]] = []
+    under_way: deque[Sending] = deque()
+    for chunk, sending in _sent(calls):
+        handles += chunk
+        under_way.append(sending)
+        if len(under_way) > _AHEAD:
+            under_way.popleft().result()
+    for sending in under_way:
+        sending.result()
+    return handles
+
+
+async def asend_many(calls: Iterable[Signature[Any]]) -> list[TaskHandle[Any]]:
+    """`send_many` for async code: awaits the confirms, never blocks the loop for them."""
+    handles: list[TaskHandle[Any]] = []
+    under_way: deque[Sending] = deque()
+    for chunk, sending in _sent(calls):
+        handles += chunk
+        under_way.append(sending)
+        if len(under_way) > _AHEAD:
+            await awaited(under_way.popleft())
+    for sending in under_way:
+        await awaited(sending)
+    return handles
+
+
+def _sent(
+    calls: Iterable[Signature[Any]],
+) -> Iterator[tuple[list[TaskHandle[Any]], Sending]]:
+    port = backend()
+    if isinstance(calls, list | tuple):
+        # Bad input is refused whole: compose everything before the first message goes out.
+        messages = iter([_composed(call) for call in calls])
+    else:
+        messages = map(_composed, calls)
+    while chunk := list(islice(messages, _CHUNK)):
+        sending = port.dispatch(chunk)
+        handles: list[TaskHandle[Any]] = [TaskHandle(message.message_id) for message, _ in chunk]
+        yield handles, sending
+
+
+def _composed(call: Signature[Any]) -> tuple[Any, int]:
+    if not isinstance(call, Signature):
+        raise ArgumentError(f"send_many takes signatures, such as t.s(1), not {call!r}")
+    return call.task.compose(call.args, call.kwargs, call.options)

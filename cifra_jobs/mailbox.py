@@ -1,0 +1,66 @@
+"""Hand work from any thread to an event loop, one wake-up for a burst.
+
+``loop.call_soon_threadsafe`` writes to a socket at every call; under load that costs more than the
+work handed over. A mailbox wakes its loop only when it goes from empty to not empty.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+__all__ = ["Mailbox", "mailbox_of"]
+
+
+class Mailbox:
+    """Calls waiting for one event loop. Items run in order, on the loop's thread."""
+
+    __slots__ = ("__weakref__", "_is_awake", "_items", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._items: deque[tuple[Callable[..., None], Any]] = deque()
+        self._is_awake = False
+
+    def post(self, call: Callable[[Any], None], argument: Any) -> None:
+        """Run ``call(argument)`` on the loop, soon. Safe from any thread.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+        self._items.append((call, argument))
+        # A lost race sets the flag twice: one wake-up too many, never one too few, because the
+        # loop clears the flag before it looks at the items.
+        if not self._is_awake:
+            self._is_awake = True
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        self._is_awake = False
+        items = self._items
+        for _ in range(len(items)):
+            call, argument = items.popleft()
+            try:
+                call(argument)
+            except Exception as error:  # noqa: BLE001 - one caller's mistake must not stop the rest
+                self._loop.call_exception_handler(
+                    {"message": f"a call handed to the loop failed: {call!r}", "exception": error}
+                )
+
+
+_mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def mailbox_of(loop: asyncio.AbstractEventLoop) -> Mailbox:
+    """The one mailbox of a loop."""
+    mailbox = _mailboxes.get(loop)
+    if mailbox is None:
+        mailbox = _mailboxes.setdefault(loop, Mailbox(loop))
+    return mailbox

@@ -1,0 +1,63 @@
+"""`Policy`: one rule about a run; and the chain of rules that is bound to a task once.
+
+A policy decides and never acts: it publishes nothing and acks nothing. What should follow rides on
+the `Outcome` as follow-ups; `runtime/settlement.py` acts. A policy has two colorless halves,
+``before`` and ``after``, instead of one function around the run, because the run itself is a plain
+call in a thread or an ``await`` in the event loop, and a rule should not have to know which.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cifra_jobs.jobs.attempt import Attempt, Outcome
+
+__all__ = ["Chain", "Policy"]
+
+
+class Policy:
+    """One rule. Override what it needs; what is not overridden costs nothing at run time."""
+
+    def before(self, attempt: Attempt) -> Outcome | None:
+        """An outcome instead of the run, or ``None`` to go on."""
+
+    def after(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        """The outcome, replaced where the rule says so."""
+        del attempt
+        return outcome
+
+
+class Chain:
+    """The policies of one task: ``before`` from the first to the last, ``after`` the other way."""
+
+    __slots__ = ("_afters", "_befores")
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._befores: list[Callable[[Attempt], Outcome | None]] = [
+            policy.before for policy in policies if type(policy).before is not Policy.before
+        ]
+        self._afters: list[Callable[[Attempt, Outcome], Outcome]] = [
+            policy.after for policy in reversed(policies) if type(policy).after is not Policy.after
+        ]
+
+    def before(self, attempt: Attempt) -> Outcome | None:
+        """The first outcome that a policy gives instead of the run, if any does."""
+        for before in self._befores:
+            outcome = before(attempt)
+            if outcome is not None:
+                return outcome
+        return None
+
+    def after(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        """What becomes of the run, after all policies."""
+        for after in self._afters:
+            outcome = after(attempt, outcome)
+        return outcome
+
+
+def overrides(middleware: Any, hook: str, base: type) -> bool:
+    """Whether a Dramatiq middleware defines a hook itself."""
+    return getattr(type(middleware), hook, None) is not getattr(base, hook)

@@ -1,0 +1,146 @@
+"""What is sent once after the final outcome: ``on_success``, ``on_failure``, ``link``, ``link_error``.
+
+Callbacks become follow-ups with ids derived from the task, so that a repeat after a crash is the
+same message again and runs once.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+
+from cifra_jobs.clock import now_ms
+from cifra_jobs.errors import TaskExpired
+from cifra_jobs.jobs.attempt import Dead, Ended, FollowUp, Succeeded
+from cifra_jobs.jobs.failure import format_traceback
+from cifra_jobs.jobs.signature import Signature
+from cifra_jobs.jobs.tasks import Task
+from cifra_jobs.log import get_logger
+from cifra_jobs.middleware.base import Policy
+
+if TYPE_CHECKING:
+    from cifra_jobs.jobs.attempt import Attempt, Outcome
+
+__all__ = ["Callbacks"]
+
+log = get_logger(__name__)
+
+#: Fixed, so that every worker derives the same id from the same task and kind of callback.
+_NAMESPACE = uuid.UUID("6f0dd8b4-5a1b-4f0e-9c60-0c4f6b6f0a55")
+
+#: Bytes of JSON; a result up to this size rides in the message, a larger one is read from the store.
+INLINE_RESULT = 32 * 1024
+
+
+class Callbacks(Policy):
+    """Adds callbacks to a final outcome. A failed callback changes nothing of its task."""
+
+    def __init__(self, broker: dramatiq.Broker) -> None:
+        self._broker = broker
+
+    def after(self, attempt: Attempt, outcome: Outcome) -> Outcome:
+        """Put the callbacks of a final outcome on it."""
+        message, options = attempt.message, attempt.options
+        if type(outcome) is Succeeded:
+            for i, name in enumerate(options.on_success):
+                self._add(attempt, outcome, f"on_success.{i}", name, self._success_args)
+            for i, link in enumerate(message.options.get("link", ())):
+                self._add_link(attempt, outcome, f"link.{i}", link, (outcome.result,))
+        elif type(outcome) is Dead or (
+            type(outcome) is Ended and isinstance(outcome.error, TaskExpired)
+        ):
+            for i, name in enumerate(options.on_failure):
+                self._add(attempt, outcome, f"on_failure.{i}", name, self._failure_args)
+            for i, link in enumerate(message.options.get("link_error", ())):
+                self._add_link(
+                    attempt, outcome, f"link_error.{i}", link, self._texts(attempt, outcome.error)
+                )
+        return outcome
+
+    def _add(self, attempt: Attempt, outcome: Outcome, kind: str, name: str, args_of: Any) -> None:
+        actor = self._broker.actors.get(name)
+        is_task = actor is None or isinstance(actor, Task)
+        args = args_of(attempt, outcome, is_task=is_task)
+        options: dict[str, Any] = {}
+        if kind.startswith("on_success") and is_task and _is_large(outcome):
+            # (a) of settlement stores the result; the worker of the callback reads it from there.
+            args, options["result_of"] = (args[0],), attempt.message.message_id
+        self._follow(attempt, outcome, kind, name, actor, args, {}, options)
+
+    def _add_link(
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        kind: str,
+        link: dict[str, Any],
+        args: tuple[Any, ...],
+    ) -> None:
+        call = Signature.from_dict(link).clone(*args)
+        actor = self._broker.actors.get(call.task_name)
+        options = {"set": call.options} if call.options else {}
+        self._follow(attempt, outcome, kind, call.task_name, actor, call.args, call.kwargs, options)
+
+    def _follow(  # noqa: PLR0913, PLR0917 - one message has this many parts
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        kind: str,
+        name: str,
+        actor: dramatiq.Actor[Any, Any] | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any],
+    ) -> None:
+        parent = attempt.message
+        if actor is None:
+            log.warning(
+                "callback is not a task of this worker; sent to the queue of its parent",
+                task=parent.actor_name,
+                task_id=parent.message_id,
+                callback=name,
+            )
+        queue = attempt.delivery.queue if actor is None else _queue_of(actor)
+        follow_up: dramatiq.Message[Any] = dramatiq.Message(
+            options.get("set", {}).get("queue", queue),
+            name,
+            args,
+            kwargs,
+            {
+                **options,
+                "parent_id": parent.message_id,
+                "root_id": parent.options.get("root_id", parent.message_id),
+            },
+            str(uuid.uuid5(_NAMESPACE, f"{parent.message_id}:{attempt.round}:{kind}")),
+            now_ms(),
+        )
+        outcome.follow_ups.append(FollowUp(follow_up))
+
+    def _success_args(
+        self, attempt: Attempt, outcome: Succeeded, *, is_task: bool
+    ) -> tuple[Any, ...]:
+        message = attempt.message
+        return (message.message_id if is_task else message.asdict(), outcome.result)
+
+    def _failure_args(self, attempt: Attempt, outcome: Any, *, is_task: bool) -> tuple[Any, ...]:
+        if is_task:
+            return self._texts(attempt, outcome.error)
+        error = {"type": type(outcome.error).__name__, "message": str(outcome.error)}
+        return (attempt.message.asdict(), error)
+
+    def _texts(self, attempt: Attempt, error: BaseException) -> tuple[str, str, str]:
+        traceback = attempt.traceback or format_traceback(error)
+        return (attempt.message.message_id, f"{type(error).__name__}: {error}", traceback)
+
+
+def _queue_of(actor: dramatiq.Actor[Any, Any]) -> str:
+    return actor.queue if isinstance(actor, Task) else actor.queue_name
+
+
+def _is_large(outcome: Outcome) -> bool:
+    return (
+        type(outcome) is Succeeded
+        and outcome.encoded is not None
+        and len(outcome.encoded) > INLINE_RESULT
+    )

@@ -1,0 +1,252 @@
+"""From deliveries to attempts: decode, look up, claim.
+
+Nothing here may raise into the consumer's thread: whatever is wrong with a message becomes a dead
+letter with a reason, or a later copy.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+
+from cifra_jobs.brokers.failure import FailureRecord
+from cifra_jobs.clock import now_ms
+from cifra_jobs.codec import loads
+from cifra_jobs.errors import DecodeError, StoreUnavailable, TaskRevoked
+from cifra_jobs.jobs.attempt import Attempt, Ended, Retry, Snoozed
+from cifra_jobs.jobs.message import decode, sent_on
+from cifra_jobs.jobs.state import TaskState
+from cifra_jobs.jobs.tasks import Task
+from cifra_jobs.log import get_logger
+from cifra_jobs.store.base import Claim, ClaimReply, Get
+
+if TYPE_CHECKING:
+    from cifra_jobs.brokers.base import Consumer, Delivery
+    from cifra_jobs.runtime.worker import Worker
+    from cifra_jobs.store.base import Operation, Reply
+
+__all__ = ["Intake"]
+
+log = get_logger(__name__)
+
+#: ms; first and longest wait for a task that no worker of this queue knows yet.
+_UNKNOWN_FIRST, _UNKNOWN_CAP = 1_000, 60_000
+#: ms; until a copy of a task that a living worker holds is looked at again.
+_BUSY_WAIT = 2_000
+#: ms; a due time this close is now: a timer of the broker has whole milliseconds.
+_EARLY = 1
+
+
+class Intake:
+    """Makes attempts of deliveries and has them claimed, a batch in one round trip."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._app = worker.app
+        settings = worker.app.settings
+        self._limit = settings.max_message_size
+        self._grace_ms = int(settings.unknown_task_grace * 1000)
+        self._claim_ttl_ms = int(settings.history_retention * 1000)
+
+    def take(self, deliveries: list[Delivery], consumer: Consumer) -> None:
+        """Take what one read has brought; on the consumer's thread."""
+        attempts = []
+        for delivery in deliveries:
+            try:
+                attempt = self._attempt_of(delivery, consumer)
+            except DecodeError as error:
+                self._bury(delivery, consumer, "undecodable", error)
+            except Exception as error:
+                log.exception("a message cannot be read", message_id=delivery.message_id)
+                self._bury(delivery, consumer, "undecodable", error)
+            else:
+                if attempt is not None:
+                    attempts.append(attempt)
+        if attempts:
+            self._worker.taken(len(attempts))
+            self._claim(attempts)
+
+    # -- one delivery --------------------------------------------------------------------------
+
+    def _attempt_of(self, delivery: Delivery, consumer: Consumer) -> Attempt | None:
+        message = decode(delivery.body, delivery.content_encoding, limit=self._limit)
+        if message.queue_name != delivery.queue:
+            reason = f"its body names queue {message.queue_name!r}, it came from {delivery.queue!r}"
+            self._bury(delivery, consumer, "wrong_queue", DecodeError(reason), message)
+            return None
+        options = message.options
+        if "eta" in options and self._is_held(delivery, consumer, message):
+            return None
+        actor = self._app.broker.actors.get(message.actor_name)
+        if actor is None:
+            self._meet_unknown(delivery, consumer, message)
+            return None
+        is_task = isinstance(actor, Task)
+        priority = delivery.priority
+        return Attempt(
+            message=message,
+            actor=actor,
+            options=self._worker.options_of(actor, options.get("set")),
+            round=_count(options, "round"),
+            retries=_count(options, "retries"),
+            token=os.urandom(8).hex(),
+            delivery=delivery,
+            consumer=consumer,
+            is_async=self._worker.is_async(actor),
+            rank=9 - priority if is_task else actor.priority,
+        )
+
+    def _is_held(
+        self, delivery: Delivery, consumer: Consumer, message: dramatiq.Message[Any]
+    ) -> bool:
+        """Send on what is not due yet: the ladder has an end, and clocks differ."""
+        eta = message.options["eta"]
+        if eta is not None and (type(eta) not in (int, float) or eta != eta):  # noqa: PLR0124 - NaN
+            self._app.broker.logger.warning(
+                "Invalid eta value for message %r: %r. It runs now.", message.message_id, eta
+            )
+            eta = None
+        if eta is None:
+            del message.options["eta"]
+            return False
+        wait = int(eta) - now_ms()
+        if wait <= _EARLY:
+            del message.options["eta"]
+            return False
+        self._worker.settlement.send_on(delivery, consumer, message, wait, is_roundable=False)
+        return True
+
+    def _meet_unknown(
+        self, delivery: Delivery, consumer: Consumer, message: dramatiq.Message[Any]
+    ) -> None:
+        """A task that this worker does not know: a rolling deploy, or a mistake."""
+        now = now_ms()
+        since = message.options.get("unknown_at")
+        since = since if type(since) is int else now
+        if now - since >= self._grace_ms:
+            error = dramatiq.ActorNotFound(message.actor_name)
+            self._bury(delivery, consumer, "unknown_task", error, message)
+            return
+        spent = now - since
+        wait = min(_UNKNOWN_CAP, max(_UNKNOWN_FIRST, spent), max(1, self._grace_ms - spent))
+        log.warning(
+            "unknown task: it waits for a worker that knows it",
+            task=message.actor_name,
+            task_id=message.message_id,
+            queue=delivery.queue,
+            wait_s=wait / 1000,
+            known=self._worker.names_like(message.actor_name),
+        )
+        copy = sent_on(message, unknown_at=since)
+        self._worker.settlement.send_on(delivery, consumer, copy, wait, is_roundable=True)
+
+    def _bury(
+        self,
+        delivery: Delivery,
+        consumer: Consumer,
+        reason: str,
+        error: BaseException,
+        message: dramatiq.Message[Any] | None = None,
+    ) -> None:
+        cls = type(error)
+        record = FailureRecord(
+            task=message.actor_name if message is not None else "",
+            id=message.message_id if message is not None else delivery.message_id or "",
+            queue=delivery.queue,
+            reason=reason,
+            exception_type=f"{cls.__module__}.{cls.__qualname__}",
+            message=str(error),
+            last_ms=now_ms(),
+            worker=self._worker.name,
+        )
+        self._worker.buried(delivery, consumer, record, message, error)
+
+    # -- claims --------------------------------------------------------------------------------
+
+    def _claim(self, attempts: list[Attempt]) -> None:
+        now, worker_id = now_ms(), self._worker.worker_id
+        operations: list[Operation] = [
+            Claim(
+                attempt.message.message_id,
+                attempt.round,
+                attempt.token,
+                worker_id,
+                attempt.message.actor_name,
+                attempt.delivery.queue,
+                attempt.message.message_timestamp,
+                now,
+                self._claim_ttl_ms,
+            )
+            for attempt in attempts
+        ]
+        readers = [a for a in attempts if "result_of" in a.message.options]
+        operations += [Get(attempt.message.options["result_of"]) for attempt in readers]
+
+        def done(replies: list[Reply] | StoreUnavailable) -> None:
+            if isinstance(replies, StoreUnavailable):
+                self._without_store(attempts, readers)
+                return
+            for attempt, record in zip(readers, replies[len(attempts) :], strict=True):
+                _insert_result(attempt, record)
+            self._judge(attempts, replies[: len(attempts)])
+
+        self._app.commit.submit(operations, done)
+
+    def _without_store(self, attempts: list[Attempt], readers: list[Attempt]) -> None:
+        """Redis is away: run unfenced; what needs Redis to run at all comes back later."""
+        for attempt in readers:
+            self._settle(
+                attempt, Snoozed(_BUSY_WAIT, "its argument is in the store, which is away")
+            )
+        self._worker.ready([attempt for attempt in attempts if attempt not in readers])
+
+    def _judge(self, attempts: list[Attempt], replies: list[Any]) -> None:
+        granted = []
+        for attempt, reply in zip(attempts, replies, strict=True):
+            if reply.verdict == "run":
+                granted.append(attempt)
+            else:
+                self._refuse(attempt, reply)
+        if granted:
+            self._worker.ready(granted)
+
+    def _refuse(self, attempt: Attempt, reply: ClaimReply) -> None:
+        verdict = reply.verdict
+        log.debug(
+            "not run",
+            task_id=attempt.message.message_id,
+            verdict=verdict,
+            state=reply.state,
+            is_redelivered=attempt.delivery.is_redelivered,
+        )
+        if verdict == "revoked":
+            error = TaskRevoked("it was revoked before it started")
+            self._settle(attempt, Ended(TaskState.REVOKED, error))
+        elif verdict == "busy":
+            # Not acked while its owner may die: a copy looks again, then this one is acked.
+            copy = sent_on(attempt.message, round=attempt.round, eta=now_ms() + _BUSY_WAIT)
+            self._worker.settlement.send_on(
+                attempt.delivery, attempt.consumer, copy, _BUSY_WAIT, is_roundable=True
+            )
+            self._worker.settled(1)
+        else:
+            attempt.consumer.ack([attempt.delivery])
+            self._worker.settled(1)
+
+    def _settle(self, attempt: Attempt, outcome: Ended | Retry | Snoozed) -> None:
+        self._worker.settlement.settle([(attempt, outcome)])
+
+
+def _insert_result(attempt: Attempt, record: Any) -> None:
+    """Add the stored result of its parent to the arguments of a callback."""
+    if record is not None and record.result is not None:
+        object.__setattr__(attempt.message, "args", (*attempt.message.args, loads(record.result)))
+
+
+def _count(options: dict[str, Any], name: str) -> int:
+    value = options.get(name, 0)
+    if type(value) is not int or value < 0:
+        raise DecodeError(f"option {name!r} of the message is {value!r}, not a count")
+    return value

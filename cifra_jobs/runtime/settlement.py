@@ -1,0 +1,361 @@
+"""The one place where a delivery ends.
+
+    stage the result that follow-ups read → publish what follows, await the confirms
+    → finish: final state and result, many tasks in one round trip → ack
+
+Nothing is acked before what follows from it is confirmed. A crash between any two arrows ends in a
+redelivery that changes nothing already done: follow-ups have ids derived from the task, the finish
+is fenced by a token, and a finished task that comes again is acked.
+
+Where a publish fails, it is tried again until RabbitMQ is back: the message stays unacked
+meanwhile, so it is lost by nobody. A finish that Redis does not take is kept and repeated the same
+way (`store/group_commit.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+
+import cifra_jobs
+from cifra_jobs.backoff import exponential
+from cifra_jobs.brokers.base import Publication
+from cifra_jobs.brokers.failure import FailureRecord
+from cifra_jobs.clock import now_ms
+from cifra_jobs.codec import dumps
+from cifra_jobs.errors import UnknownQueue
+from cifra_jobs.jobs.attempt import Dead, Ended, Failed, Retry, Snoozed, Succeeded
+from cifra_jobs.jobs.failure import describe, format_traceback
+from cifra_jobs.jobs.message import sent_on
+from cifra_jobs.jobs.state import FINAL_STATES, TaskState
+from cifra_jobs.log import get_logger
+from cifra_jobs.middleware.callbacks import INLINE_RESULT
+from cifra_jobs.store.base import Finish, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cifra_jobs.brokers.base import Consumer, Delivery
+    from cifra_jobs.errors import BrokerError, StoreUnavailable
+    from cifra_jobs.jobs.attempt import Attempt, Outcome
+    from cifra_jobs.runtime.worker import Worker
+    from cifra_jobs.store.base import Operation, Reply
+
+__all__ = ["Settlement"]
+
+log = get_logger(__name__)
+
+_VERSIONS = {"cifra_jobs": cifra_jobs.__version__, "dramatiq": dramatiq.__version__}
+
+
+class Settlement:
+    """Turns outcomes into acts, for one worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._app = worker.app
+
+    def settle(self, concluded: Sequence[tuple[Attempt, Outcome]]) -> None:
+        """End deliveries; returns at once, the acts follow on the threads of store and broker."""
+        plain: list[tuple[Attempt, Outcome]] = []
+        for attempt, outcome in concluded:
+            try:
+                publications = self._publications(attempt, outcome)
+            except Exception as error:
+                log.exception("what follows cannot be written", task_id=attempt.message.message_id)
+                outcome = Dead(error, "undeliverable")  # noqa: PLW2901 - it is the outcome now
+                publications = self._publications(attempt, outcome)
+            if publications:
+                self._hand_over(attempt, outcome, publications)
+            else:
+                plain.append((attempt, outcome))
+        if plain:
+            self._finish(plain)
+
+    def bury(
+        self, delivery: Delivery, consumer: Consumer, record: FailureRecord, *, then: Any = None
+    ) -> None:
+        """Dead-letter a delivery that never became an attempt, untouched, then ack it."""
+        dead = self._dead_copy(delivery, record)
+
+        def ack() -> None:
+            consumer.ack([delivery])
+            if then is not None:
+                then()
+
+        log.error(
+            "dead letter",
+            reason=record.reason,
+            task=record.task,
+            task_id=record.id,
+            queue=delivery.queue,
+            error=record.message,
+        )
+        self.publish([dead], ack)
+
+    def send_on(
+        self,
+        delivery: Delivery,
+        consumer: Consumer,
+        message: dramatiq.Message[Any],
+        delay_ms: int,
+        *,
+        is_roundable: bool,
+    ) -> None:
+        """Replace a delivery by a later copy: publish it, await the confirm, ack. No attempt used."""
+        copy = self._app.publication(message, delivery.queue, delay_ms, is_roundable=is_roundable)
+        self.publish([copy], lambda: consumer.ack([delivery]))
+
+    def publish(self, publications: list[Publication], then: Callable[[], None]) -> None:
+        """Publish until all are confirmed, however long RabbitMQ is away; then call ``then``."""
+        _Publishing(self._worker, publications, then).start()
+
+    # -- what follows --------------------------------------------------------------------------
+
+    def _publications(self, attempt: Attempt, outcome: Outcome) -> list[Publication]:
+        app = self._app
+        publications = [
+            app.publication(f.message, f.message.queue_name, f.delay_ms) for f in outcome.follow_ups
+        ]
+        match outcome:
+            case Retry():
+                copy = sent_on(
+                    attempt.message, retries=attempt.retries + 1, eta=now_ms() + outcome.delay_ms
+                )
+                publications.append(self._later(attempt, copy, outcome.delay_ms))
+            case Snoozed():
+                copy = sent_on(attempt.message, eta=now_ms() + outcome.delay_ms)
+                publications.append(self._later(attempt, copy, outcome.delay_ms))
+            case Dead(dead_letter=True) | Ended(dead_letter=True):
+                publications.append(
+                    self._dead_copy(attempt.delivery, self._record_of(attempt, outcome))
+                )
+        return publications
+
+    def _later(self, attempt: Attempt, copy: dramatiq.Message[Any], delay_ms: int) -> Publication:
+        return self._app.publication(
+            copy,
+            attempt.delivery.queue,
+            delay_ms,
+            is_roundable=True,
+            priority=attempt.delivery.priority,
+        )
+
+    def _dead_copy(self, delivery: Delivery, record: FailureRecord) -> Publication:
+        return Publication(
+            delivery.queue,
+            delivery.body,
+            delivery.message_id or "",
+            delivery.priority,
+            {**delivery.headers, **record.to_headers()},
+            delivery.content_encoding,
+            is_dead=True,
+            type_name=record.task or None,
+        )
+
+    def _record_of(self, attempt: Attempt, outcome: Dead | Ended) -> FailureRecord:
+        error = outcome.error
+        cls = type(error)
+        return FailureRecord(
+            task=attempt.message.actor_name,
+            id=attempt.message.message_id,
+            queue=attempt.delivery.queue,
+            reason=outcome.reason if isinstance(outcome, Dead) else str(outcome.state),
+            exception_type=f"{cls.__module__}.{cls.__qualname__}",
+            message=str(error),
+            traceback=attempt.traceback or format_traceback(error),
+            attempts=_attempts(attempt),
+            first_ms=attempt.message.message_timestamp,
+            last_ms=now_ms(),
+            worker=self._worker.name,
+            versions=_VERSIONS,
+        )
+
+    def _hand_over(
+        self, attempt: Attempt, outcome: Outcome, publications: list[Publication]
+    ) -> None:
+        def publish(_: Any = None) -> None:
+            self.publish(publications, lambda: self._finish([(attempt, outcome)]))
+
+        if (
+            type(outcome) is Succeeded
+            and outcome.encoded is not None
+            and len(outcome.encoded) > INLINE_RESULT
+        ):
+            stage = Stage(
+                attempt.message.message_id,
+                attempt.token,
+                outcome.encoded,
+                attempt.options.result_ttl_ms,
+            )
+            self._app.commit.submit([stage], publish, keep=True)
+        else:
+            publish()
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def _finish(self, concluded: list[tuple[Attempt, Outcome]]) -> None:
+        operations: list[Operation] = []
+        for attempt, outcome in concluded:
+            news = self._worker.last_progress(attempt)
+            if news is not None:
+                operations.append(news)
+            operations.append(self._finish_of(attempt, outcome))
+
+        def done(_replies: list[Reply] | StoreUnavailable) -> None:
+            self._ack(concluded)
+
+        if self._app.commit.is_available:
+            self._app.commit.submit(operations, done, keep=True)
+            return
+        # Redis is away. A task whose result nobody keeps does not wait for it to be acked; its
+        # state is written when Redis is back.
+        free = [pair for pair in concluded if not pair[0].options.store_result]
+        if len(free) == len(concluded):
+            self._app.commit.submit(operations, None, keep=True)
+            self._ack(concluded)
+        elif free:
+            self._finish(free)
+            self._finish([pair for pair in concluded if pair[0].options.store_result])
+        else:
+            self._app.commit.submit(operations, done, keep=True)
+
+    def _finish_of(self, attempt: Attempt, outcome: Outcome) -> Finish:
+        message, options, now = attempt.message, attempt.options, now_ms()
+        state = _state_of(outcome)
+        is_sent_on = state not in FINAL_STATES
+        eta = now + outcome.delay_ms if isinstance(outcome, Retry | Snoozed) else None
+        settings = self._app.settings
+        keep_ms = int(settings.history_retention * 1000)
+        worker = self._worker
+        worker.count(state)
+        log.info(
+            "task state",
+            task_id=message.message_id,
+            task=message.actor_name,
+            queue=attempt.delivery.queue,
+            attempt=_attempts(attempt),
+            **{"from": _before(attempt), "to": str(state)},
+            **_cause(outcome),
+        )
+        return Finish(
+            task_id=message.message_id,
+            token=attempt.token,
+            state=state,
+            round=attempt.round + 1 if is_sent_on else attempt.round,
+            task_name=message.actor_name,
+            queue=attempt.delivery.queue,
+            worker=worker.worker_id,
+            attempts=_attempts(attempt),
+            created_at=message.message_timestamp,
+            started_at=attempt.started_at,
+            now=now,
+            eta=eta,
+            result=outcome.encoded if type(outcome) is Succeeded else None,
+            result_ttl_ms=options.result_ttl_ms,
+            error=_error_of(attempt, outcome),
+            handed_over=True,
+            ttl_ms=max(keep_ms, options.result_ttl_ms) + (outcome.delay_ms if eta else 0),
+        )
+
+    def _ack(self, concluded: Sequence[tuple[Attempt, Outcome]]) -> None:
+        worker = self._worker
+        if len(concluded) == 1:
+            attempt, outcome = concluded[0]
+            hooks = worker.hooks_of(attempt)
+            is_nack = isinstance(outcome, Dead)
+            if hooks is not None:
+                hooks.settled(attempt, "before", is_nack=is_nack)
+            attempt.consumer.ack([attempt.delivery])
+            if hooks is not None:
+                hooks.settled(attempt, "after", is_nack=is_nack)
+        else:
+            by_consumer: dict[Consumer, list[Delivery]] = {}
+            hooked = [pair for pair in concluded if worker.hooks_of(pair[0]) is not None]
+            for pair in hooked:
+                self._ack([pair])
+            for attempt, _ in (
+                concluded if not hooked else [p for p in concluded if p not in hooked]
+            ):
+                by_consumer.setdefault(attempt.consumer, []).append(attempt.delivery)
+            for consumer, deliveries in by_consumer.items():
+                consumer.ack(deliveries)
+        worker.settled(len(concluded))
+
+
+class _Publishing:
+    """Publications tried again, with back-off, until each is confirmed."""
+
+    def __init__(
+        self, worker: Worker, publications: list[Publication], then: Callable[[], None]
+    ) -> None:
+        self._worker = worker
+        self._open = publications
+        self._then = then
+        self._failures = 0
+
+    def start(self) -> None:
+        app = self._worker.app
+        app.transport.publish(self._open, self._on_done, timeout_s=app.settings.publish_timeout)
+
+    def _on_done(self, errors: list[BrokerError | None]) -> None:
+        self._open = [p for p, error in zip(self._open, errors, strict=True) if error is not None]
+        if not self._open:
+            self._then()
+            return
+        first = next(error for error in errors if error is not None)
+        if isinstance(first, UnknownQueue):
+            log.error("what follows has no queue yet; it is tried again", error=str(first))
+        else:
+            log.warning("what follows is not confirmed; it is tried again", error=str(first))
+        wait = exponential(self._failures, base=0.1, cap=5.0)
+        self._failures += 1
+        self._worker.timers.call_later(wait, self._again)
+
+    def _again(self) -> None:
+        # On the timers' thread: declaring waits for the broker, so it goes to the app's own.
+        self._worker.app.redeclare({p.queue for p in self._open}, self.start)
+
+
+def _attempts(attempt: Attempt) -> int:
+    return attempt.retries + (1 if attempt.started_at is not None else 0)
+
+
+def _before(attempt: Attempt) -> str:
+    return "running" if attempt.started_at is not None else "queued"
+
+
+def _cause(outcome: Outcome) -> dict[str, Any]:
+    match outcome:
+        case Retry(delay_ms=delay_ms, error=error):
+            return {"delay_s": delay_ms / 1000, "error": f"{type(error).__name__}: {error}"}
+        case Snoozed(delay_ms=delay_ms, reason=reason):
+            return {"delay_s": delay_ms / 1000, "reason": reason}
+        case Ended(error=error) | Failed(error=error):
+            return {"error": f"{type(error).__name__}: {error}"}
+        case Dead(error=error, reason=reason):
+            return {"error": f"{type(error).__name__}: {error}", "reason": reason}
+    return {}
+
+
+def _state_of(outcome: Outcome) -> TaskState:
+    match outcome:
+        case Succeeded():
+            return TaskState.SUCCESS
+        case Retry():
+            return TaskState.RETRYING
+        case Snoozed():
+            return TaskState.SNOOZED
+        case Ended():
+            return outcome.state
+    return TaskState.FAILED
+
+
+def _error_of(attempt: Attempt, outcome: Outcome) -> str | None:
+    if not isinstance(outcome, Retry | Ended | Dead | Failed):
+        return None
+    described = describe(
+        outcome.error, task=attempt.message.actor_name, traceback=attempt.traceback
+    )
+    return dumps(described, "error").decode()

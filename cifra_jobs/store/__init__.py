@@ -1,0 +1,1 @@
+"""The only memory: what is known of tasks, workers and waiters."""
