@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cifra_jobs.brokers.base import Publication
 from cifra_jobs.cli.configuration import check_options
 from cifra_jobs.clock import now_ms
-from cifra_jobs.errors import CifraError
+from cifra_jobs.errors import BrokerError, CifraError, UnknownQueue
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.runtime.loader import import_tasks, modules_to_import
 
@@ -20,6 +22,7 @@ __all__ = [
     "Check",
     "check_broker",
     "check_clock",
+    "check_publishing",
     "check_settings",
     "check_store",
     "check_tasks",
@@ -88,18 +91,39 @@ def check_broker(app: App) -> Iterator[Check]:
     except CifraError as error:
         yield Check("broker", is_good=False, detail=str(error))
         return
-    alarms = facts.get("alarms", "") or facts.get("blocked", "")
-    shown = ", ".join(
-        f"{key}: {value}" for key, value in facts.items() if key not in {"product", "version"}
-    )
     name = f"{facts.get('product', 'broker')} {facts.get('version', '')}".strip()
-    yield Check("broker", is_good=True, detail=f"{name} ({shown})" if shown else name)
-    if alarms not in {"", "none", "no"}:
+    shown = [facts[key] for key in ("address", "cluster") if facts.get(key)]
+    yield Check("broker", is_good=True, detail=", ".join([name, *shown]))
+
+
+def check_publishing(app: App) -> Iterator[Check]:
+    """Whether RabbitMQ takes messages: it holds publishers back while memory or disk is short.
+
+    Nothing tells a client so before it publishes, so a message goes out that no queue takes.
+    """
+    if app.settings.broker.type == "memory":
+        return
+    answered: Future[list[BrokerError | None]] = Future()
+    timeout_s = app.settings.publish_timeout
+    probe = Publication("cifra-doctor-probe", b"{}", "cifra-doctor")
+    try:
+        app.transport.publish([probe], answered.set_result, timeout_s=timeout_s)
+        error = answered.result(2 * timeout_s)[0]
+        is_blocked = app.transport.check().get("blocked") == "yes"
+    except (CifraError, TimeoutError) as failure:
+        yield Check("publishing", is_good=False, detail=str(failure) or "no answer in time")
+        return
+    if is_blocked:
         yield Check(
-            "alarms",
+            "publishing",
             is_good=False,
-            detail=f"{alarms}: publishers are held back until memory or disk is free again",
+            detail="RabbitMQ holds publishers back: its memory or disk is short "
+            "(rabbitmqctl status names the alarm)",
         )
+    elif error is None or isinstance(error, UnknownQueue):
+        yield Check("publishing", is_good=True, detail="messages are taken and confirmed")
+    else:
+        yield Check("publishing", is_good=False, detail=str(error))
 
 
 def check_topology(app: App, queues: Sequence[str]) -> Iterator[Check]:

@@ -13,6 +13,7 @@ from cifra_jobs.cli.checks import (
     Check,
     check_broker,
     check_clock,
+    check_publishing,
     check_settings,
     check_store,
     check_tasks,
@@ -69,5 +70,6 @@ def _checks(app: App, config: Path | None, include: tuple[str, ...]) -> Iterator
             yield Check("queues", is_good=False, detail=str(error))
         else:
             yield from check_topology(app, queues)
+        yield from check_publishing(app)
     yield from check_store(app)
     yield from check_clock(app)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from cifra_jobs.app import App
+from cifra_jobs.app import current_app
 from cifra_jobs.errors import CifraError, TaskNotFound
 from cifra_jobs.jobs.handle import TaskHandle, TaskStatus
 from cifra_jobs.web.stream import ENDED, events_of
@@ -62,7 +62,7 @@ async def readiness(_request: Request) -> Response:
     """``GET /readyz``: the store answers, so questions about tasks can be answered."""
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            await run_in_threadpool(App.current().store.check)
+            await run_in_threadpool(current_app().store.check)
     except TimeoutError:
         return PlainTextResponse("not ready: the store does not answer in time\n", 503)
     except CifraError as error:

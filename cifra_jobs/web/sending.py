@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse, Response
 
-from cifra_jobs.app import App
+from cifra_jobs.app import current_app
 from cifra_jobs.errors import ArgumentError, BrokerError, CifraError, OptionError
 from cifra_jobs.runtime.by_name import UnknownTask, send_by_name
 
@@ -32,7 +32,7 @@ async def send_task(request: Request) -> Response:
         return JSONResponse({"error": reason}, 403)
     try:
         order = _order(await request.body())
-        handle = await send_by_name(App.current().broker.actors, **order)
+        handle = await send_by_name(current_app().broker.actors, **order)
     except UnknownTask as error:
         return JSONResponse({"error": str(error)}, 404)
     except BrokerError as error:
