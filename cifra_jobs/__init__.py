@@ -11,7 +11,7 @@ Importing it opens no connection and reads no file. The shortest program::
 
 General layout, from the bottom: ``errors``, ``clock``, ``codec``, ``config``, ``log`` state facts;
 ``jobs`` is the vocabulary; ``store`` and ``brokers`` are the doors to Redis and RabbitMQ;
-``middleware`` decides; ``app`` wires; ``runtime`` acts; ``web`` and ``cli`` are the doors for people.
+``middleware`` decides; ``app`` wires; ``runtime`` acts; ``web`` and ``cli`` are doors for people.
 """
 
 from cifra_jobs.app import App, configure, current_app

@@ -59,6 +59,8 @@ class App:
         transport: Transport | None = None,
         store: StateStore | None = None,
     ) -> None:
+        #: How the connections of this process are called in the management UI.
+        self.name = "cifra"
         self._settings = settings
         self._given = (transport, store)
         self._transport = transport
@@ -93,7 +95,7 @@ class App:
         if self._transport is None:
             with self._lock:
                 if self._transport is None:
-                    self._transport = open_transport(self.settings)
+                    self._transport = open_transport(self.settings, self.name)
         return self._transport
 
     @property
@@ -102,7 +104,7 @@ class App:
         if self._store is None:
             with self._lock:
                 if self._store is None:
-                    self._store = open_store(self.settings)
+                    self._store = open_store(self.settings, self.name)
         return self._store
 
     @property
@@ -292,7 +294,7 @@ class App:
 
     def follow(self, task_id: str, on_news: Callable[[TaskRecord], None]) -> Callable[[], None]:
         """Call ``on_news`` at each change of a task; returns what ends it."""
-        return self.waiters.follow(task_id, on_news)
+        return self.waiters.follow(task_id, on_news).close
 
     def revoke(self, task_ids: Sequence[str], *, terminate: bool) -> Future[list[str | None]]:
         """Revoke tasks: a durable flag each, and a signal to whoever runs them."""

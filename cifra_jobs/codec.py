@@ -112,7 +112,8 @@ def plain(packed: Any) -> Any:
         return packed
     if TAG not in packed:
         return {key: plain(item) for key, item in packed.items()}
-    kind, value = packed[TAG], packed.get("v")
+    kind = packed[TAG]
+    value: Any = packed.get("v")
     if kind == "map":
         return {str(plain(key)): plain(item) for key, item in value}
     if kind == "timedelta":

@@ -115,7 +115,7 @@ class DecodeError(CifraError, dramatiq.errors.DramatiqError):
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+        Exception.__init__(self, reason)
         self.message = self.reason = reason
 
 
@@ -123,7 +123,7 @@ class BrokerError(CifraError, dramatiq.errors.BrokerError):
     """The message broker refused or failed."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
+        Exception.__init__(self, message)
         self.message = message
 
 
@@ -136,7 +136,7 @@ class BrokerUnavailable(BrokerError, dramatiq.errors.ConnectionClosed):
 
 
 class UnknownQueue(BrokerError, dramatiq.errors.QueueNotFound):
-    """A message was addressed to a queue that nobody declared; the message names those that exist."""
+    """A message went to a queue that nobody declared; the text names those that exist."""
 
 
 class TopologyMismatch(BrokerError):

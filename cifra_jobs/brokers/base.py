@@ -68,9 +68,9 @@ class QueueCounts:
 
 
 class Consumer(ABC):
-    """Deliveries in, settlements out. All methods are safe from any thread and do not block,
-    except where they say so.
+    """Deliveries in, settlements out.
 
+    All methods are safe from any thread and do not block, except where they say so.
     A settlement of a delivery whose channel is gone is dropped: the broker redelivers it.
     """
 

@@ -20,7 +20,7 @@ from dramatiq.middleware import default_middleware
 from cifra_jobs.brokers.pull import PullConsumer
 from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import UnknownQueue
-from cifra_jobs.jobs.attempt import FollowUp
+from cifra_jobs.jobs.outcome import FollowUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -193,7 +193,7 @@ class Broker(DramatiqBroker):
             ready, _, _ = self.get_queue_message_counts(queue_name)
             successes = successes + 1 if ready == 0 else 0
             if successes < min_successes:
-                time.sleep(idle_time / 1000)
+                time.sleep(idle_time / 1000)  # noqa: TID251 - AMQP has no event for "empty"
 
     def close(self) -> None:
         """Nothing of its own to close: the application owns the connections."""
@@ -202,6 +202,7 @@ class Broker(DramatiqBroker):
         queue_name = q_name(queue_name)
         if queue_name not in self.queues:
             raise UnknownQueue(
-                f"queue {queue_name!r} is not declared; there are: {', '.join(self.queues) or 'none'}"
+                f"queue {queue_name!r} is not declared; there are:"
+                f" {', '.join(self.queues) or 'none'}"
             )
         return queue_name

@@ -115,7 +115,7 @@ class CurrentTask:
 
     @property
     def request(self) -> Request:
-        """Facts of the run: id, retries, queue, priority, arguments, …"""
+        """Facts of the run: id, retries, queue, priority, arguments and more."""
         return self._run().request
 
     @property
@@ -152,7 +152,8 @@ class CurrentTask:
 
         Args:
             stage: a word of the task's own, such as ``"VALIDATING"``.
-            meta: facts kept beside it; keyword arguments are added.
+            meta: facts kept beside it.
+            **more: more of them.
             state: Celery's word for ``stage``.
         """
         self._run().progress(None, None, stage or state, {**(meta or {}), **more} or None)

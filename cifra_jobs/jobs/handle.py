@@ -33,7 +33,7 @@ T = TypeVar("T")
 log = get_logger(__name__)
 
 
-class TaskHandle(str, Generic[R]):
+class TaskHandle(str, Generic[R]):  # noqa: SLOT000 - a sent one carries its confirm
     """The id of a task, and what can be asked of it; ``TaskHandle(id)`` attaches to any id.
 
     Awaiting it awaits RabbitMQ's confirm and gives the handle itself.
@@ -77,7 +77,8 @@ class TaskHandle(str, Generic[R]):
             Exception: the task's own, as its real class where it can be rebuilt, else
                 `RemoteError`; `TaskTimeout`, `TaskExpired`, `TaskRevoked`, `TaskSkipped`, ….
         """
-        return self._value(await self._ended(timeout), propagate=propagate)
+        value: R = self._value(await self._ended(timeout), propagate=propagate)
+        return value
 
     def result(self, timeout: float | None = None, *, propagate: bool = True) -> R:
         """`get` for plain code: blocks.
@@ -85,7 +86,8 @@ class TaskHandle(str, Generic[R]):
         Raises:
             WouldDeadlock: called inside a thread task when no slot could free for the other.
         """
-        return self._value(self._ended_sync(timeout), propagate=propagate)
+        value: R = self._value(self._ended_sync(timeout), propagate=propagate)
+        return value
 
     get_sync = result
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cifra_jobs.errors import OptionError
+from cifra_jobs.jobs.options import MAX_SECONDS
 from cifra_jobs.jobs.port import backend
 
 __all__ = ["eta_of", "expiry_of", "moment_ms"]
@@ -54,6 +55,7 @@ def moment_ms(moment: datetime, name: str) -> int:
 
 def _span_ms(value: Any, name: str) -> int:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e11:
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 <= seconds < MAX_SECONDS:
         raise OptionError(f"{name}={value!r} must be seconds, 0 or more, or a timedelta")
     return round(seconds * 1000)

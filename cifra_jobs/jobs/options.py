@@ -38,9 +38,17 @@ class Option:
     per_call: bool = True
 
 
+#: Seconds; beyond it dates have no calendar.
+MAX_SECONDS = 1e11
+#: As RabbitMQ carries it.
+_TOP_PRIORITY = 9
+_LONGEST_QUEUE_NAME = 64
+
+
 def _seconds(value: Any) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e11:
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 <= seconds < MAX_SECONDS:
         raise ValueError("a number of seconds, 0 or more, or a timedelta")
     return float(seconds)
 
@@ -69,7 +77,7 @@ def _count(value: Any) -> int:
 
 
 def _priority(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 9:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _TOP_PRIORITY:
         raise ValueError("a whole number from 0 to 9, 9 is served first")
     return value
 
@@ -80,8 +88,8 @@ def _queue(value: Any) -> str:
         raise ValueError(allowed)
     if not (value[0].isalpha() or value[0] == "_") or not value.replace("-", "_").isidentifier():
         raise ValueError(allowed)
-    if not value.isascii() or len(value) > 64:
-        raise ValueError(f"{allowed}, at most 64 ASCII characters")
+    if not value.isascii() or len(value) > _LONGEST_QUEUE_NAME:
+        raise ValueError(f"{allowed}, at most {_LONGEST_QUEUE_NAME} ASCII characters")
     return value
 
 
@@ -101,7 +109,7 @@ def _acks(value: Any) -> str:
 
 def _callbacks(value: Any) -> list[str]:
     items = value if isinstance(value, list | tuple) else [value]
-    names = [getattr(item, "actor_name", item) for item in items]
+    names: list[Any] = [getattr(item, "actor_name", item) for item in items]
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a task, its name, or a list of them")
     return names

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from cifra_jobs.errors import NotYetBuilt
 from cifra_jobs.jobs.port import backend
 
 if TYPE_CHECKING:
     from cifra_jobs.jobs.handle import TaskHandle
-    from cifra_jobs.jobs.tasks import Task
 
 __all__ = ["Signature", "signature"]
 
 R = TypeVar("R")
-P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Sendable(Protocol[R_co]):
+    """What a signature needs of the task that it calls."""
+
+    actor_name: str
+
+    def check_call_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what a call cannot set."""
+        ...
+
+    def compose(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[Any, int]:
+        """The message of a call and its delay in ms."""
+        ...
+
+    def apply_async(
+        self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> TaskHandle[Any]:
+        """Send a call."""
+        ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,7 +58,7 @@ class Signature(Generic[R]):
     immutable: bool = False
 
     @property
-    def task(self) -> Task[..., R]:
+    def task(self) -> Sendable[R]:
         """The task itself.
 
         Raises:
@@ -126,7 +147,7 @@ class Signature(Generic[R]):
 
 
 def signature(
-    task: str | Task[Any, R],
+    task: str | Sendable[R],
     args: tuple[Any, ...] = (),
     kwargs: dict[str, Any] | None = None,
     *,

@@ -29,6 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 #: Keywords of `Task.apply_async` that are not task options.
+_LONGEST_ID = 128
 _CALL_KEYWORDS = frozenset({"countdown", "eta", "task_id", "headers", "link", "link_error"})
 
 
@@ -359,7 +360,11 @@ def _id_of(options: Mapping[str, Any]) -> dict[str, str]:
     task_id = options.get("task_id")
     if task_id is None:
         return {}
-    if not isinstance(task_id, str) or not 0 < len(task_id) <= 128 or not task_id.isprintable():
+    if (
+        not isinstance(task_id, str)
+        or not 0 < len(task_id) <= _LONGEST_ID
+        or not task_id.isprintable()
+    ):
         raise OptionError(f"task_id={task_id!r} must be 1 to 128 printable characters")
     return {"message_id": str(task_id)}
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cifra_jobs.jobs.attempt import Attempt, Outcome
+    from cifra_jobs.jobs.outcome import Outcome
+    from cifra_jobs.middleware.attempt import Attempt
 
 __all__ = ["Chain", "Policy"]
 

@@ -1,4 +1,4 @@
-"""What is sent once after the final outcome: ``on_success``, ``on_failure``, ``link``, ``link_error``.
+"""What is sent once after the final outcome: ``on_success``, ``on_failure`` and links.
 
 Callbacks become follow-ups with ids derived from the task, so that a repeat after a crash is the
 same message again and runs once.
@@ -13,15 +13,16 @@ import dramatiq
 
 from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import TaskExpired
-from cifra_jobs.jobs.attempt import Dead, Ended, FollowUp, Succeeded
 from cifra_jobs.jobs.failure import format_traceback
+from cifra_jobs.jobs.outcome import Dead, Ended, FollowUp, Succeeded
 from cifra_jobs.jobs.signature import Signature
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware.base import Policy
 
 if TYPE_CHECKING:
-    from cifra_jobs.jobs.attempt import Attempt, Outcome
+    from cifra_jobs.jobs.outcome import Outcome
+    from cifra_jobs.middleware.attempt import Attempt
 
 __all__ = ["Callbacks"]
 
@@ -30,7 +31,7 @@ log = get_logger(__name__)
 #: Fixed, so that every worker derives the same id from the same task and kind of callback.
 _NAMESPACE = uuid.UUID("6f0dd8b4-5a1b-4f0e-9c60-0c4f6b6f0a55")
 
-#: Bytes of JSON; a result up to this size rides in the message, a larger one is read from the store.
+#: Bytes of JSON; a result up to this rides in the message, a larger one is read from the store.
 INLINE_RESULT = 32 * 1024
 
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import TaskExpired
-from cifra_jobs.jobs.attempt import Ended
+from cifra_jobs.jobs.outcome import Ended
 from cifra_jobs.jobs.state import TaskState
 from cifra_jobs.middleware.base import Policy
 
 if TYPE_CHECKING:
-    from cifra_jobs.jobs.attempt import Attempt, Outcome
+    from cifra_jobs.jobs.outcome import Outcome
+    from cifra_jobs.middleware.attempt import Attempt
 
 __all__ = ["Expiry"]
 

@@ -23,7 +23,7 @@ from dramatiq.middleware import (
 
 from cifra_jobs.brokers.broker import captured
 from cifra_jobs.errors import TaskSkipped
-from cifra_jobs.jobs.attempt import Dead, Ended, Failed, Retry, Succeeded
+from cifra_jobs.jobs.outcome import Dead, Ended, Failed, Retry, Succeeded
 from cifra_jobs.jobs.state import TaskState
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware.base import Policy, overrides
@@ -31,7 +31,8 @@ from cifra_jobs.middleware.base import Policy, overrides
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cifra_jobs.jobs.attempt import Attempt, FollowUp, Outcome
+    from cifra_jobs.jobs.outcome import FollowUp, Outcome
+    from cifra_jobs.middleware.attempt import Attempt
 
 __all__ = ["DramatiqHooks", "hooked"]
 
@@ -39,7 +40,7 @@ log = get_logger(__name__)
 
 #: Dramatiq's own rules, which hold for plain actors; a `Task` has our policies in their place.
 _FOR_PLAIN_ACTORS = (AgeLimit, Callbacks, Retries, ShutdownNotifications, TimeLimit)
-#: They raise exceptions in the thread that runs a task, which for ``async def`` is the event loop's.
+#: They raise exceptions in the thread that runs a task: for ``async def`` the event loop's.
 _FOR_THREADS = (ShutdownNotifications, TimeLimit)
 
 _HOOKS = (
@@ -166,6 +167,7 @@ def hooked(
     """The hooks for a task, or ``None`` when no middleware concerns it.
 
     Args:
+        broker: whose middleware.
         is_task: whether it is one of ours, which has policies of its own.
         is_async: whether it runs in the event loop.
         has_pipe: whether the message is part of a Dramatiq pipeline.

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from cifra_jobs import codec
 from cifra_jobs.errors import EncodeError, ResultTooLarge
-from cifra_jobs.jobs.attempt import Dead, Succeeded
+from cifra_jobs.jobs.outcome import Dead, Succeeded
 from cifra_jobs.middleware.base import Policy
 
 if TYPE_CHECKING:
-    from cifra_jobs.jobs.attempt import Attempt, Outcome
+    from cifra_jobs.jobs.outcome import Outcome
+    from cifra_jobs.middleware.attempt import Attempt
 
 __all__ = ["Results"]
 

@@ -12,12 +12,13 @@ from dramatiq.middleware import SkipMessage
 
 from cifra_jobs.backoff import exponential
 from cifra_jobs.errors import Ignore, Reject, TaskFailed, TaskRetry, TaskRevoked, TaskSkipped
-from cifra_jobs.jobs.attempt import Dead, Ended, Failed, Retry
+from cifra_jobs.jobs.outcome import Dead, Ended, Failed, Retry
 from cifra_jobs.jobs.state import TaskState
 from cifra_jobs.middleware.base import Policy
 
 if TYPE_CHECKING:
-    from cifra_jobs.jobs.attempt import Attempt, Outcome
+    from cifra_jobs.jobs.outcome import Outcome
+    from cifra_jobs.middleware.attempt import Attempt
 
 __all__ = ["Retries"]
 

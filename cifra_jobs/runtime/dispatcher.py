@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cifra_jobs.jobs.attempt import Attempt
+    from cifra_jobs.middleware.attempt import Attempt
 
 __all__ = ["Dispatcher"]
 

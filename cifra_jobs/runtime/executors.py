@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from dramatiq.threading import raise_thread_exception
 
 from cifra_jobs.errors import SoftTimeout, TaskRevoked, TaskTimeout
-from cifra_jobs.jobs.attempt import Failed, Outcome, Succeeded
 from cifra_jobs.jobs.current import bound_run, current_task
 from cifra_jobs.jobs.failure import format_traceback
+from cifra_jobs.jobs.outcome import Failed, Outcome, Succeeded
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
 from cifra_jobs.mailbox import Mailbox
@@ -24,7 +24,7 @@ from cifra_jobs.runtime.interrupts import Shutdown, clear_thread_exception, inte
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cifra_jobs.jobs.attempt import Attempt
+    from cifra_jobs.middleware.attempt import Attempt
     from cifra_jobs.runtime.running import Running
     from cifra_jobs.runtime.worker import Worker
 
@@ -92,9 +92,10 @@ class ThreadExecutor:
 
     def _call(self, attempt: Attempt, running: Running) -> Outcome:
         options = attempt.options
+        # Always: a stop of the worker or a revoke may interrupt any task.
+        running.lock = threading.Lock()
         timers = []
         if options.timeout_s is not None or options.soft_timeout_s is not None:
-            running.lock = threading.Lock()
             timers = self._deadlines(running)
         running.thread_id = threading.get_ident()
         outcome: Outcome
@@ -102,12 +103,10 @@ class ThreadExecutor:
             try:
                 outcome = Succeeded(_call(attempt))
             finally:
-                if running.lock is not None:
-                    with running.lock:
-                        running.thread_id = None
-                        clear_thread_exception()
-                else:
+                with running.lock:
                     running.thread_id = None
+                    if running.stop_reason is not None or running.is_soft_due:
+                        clear_thread_exception()
         except BaseException as error:  # noqa: BLE001 - whatever a task raises becomes its outcome
             outcome = _failed(attempt, running, error)
         for timer in timers:
@@ -133,7 +132,9 @@ def interrupt_thread(running: Running, reason: str) -> None:
         if running.thread_id is None:
             return
         exceptions = {"soft": SoftTimeout, "shutdown": Shutdown, "revoked": TaskRevoked}
-        if reason != "soft":
+        if reason == "soft":
+            running.is_soft_due = True
+        else:
             running.stop_reason = reason
         raise_thread_exception(running.thread_id, exceptions.get(reason, TaskTimeout))
 
@@ -266,7 +267,7 @@ def _call(attempt: Attempt) -> Any:
     actor, message = attempt.actor, attempt.message
     if isinstance(actor, Task):
         if actor.is_bound:
-            return actor.fn(current_task, *message.args, **message.kwargs)  # type: ignore[arg-type]
+            return actor.fn(current_task, *message.args, **message.kwargs)
         return actor.fn(*message.args, **message.kwargs)
     if attempt.is_async:
         # Dramatiq wraps coroutine functions for its own loop thread; ours runs them natively.

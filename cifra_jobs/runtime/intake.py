@@ -15,11 +15,12 @@ from cifra_jobs.brokers.failure import FailureRecord
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import loads
 from cifra_jobs.errors import DecodeError, StoreUnavailable, TaskRevoked
-from cifra_jobs.jobs.attempt import Attempt, Ended, Retry, Snoozed
 from cifra_jobs.jobs.message import decode, sent_on
+from cifra_jobs.jobs.outcome import Ended, Retry, Snoozed
 from cifra_jobs.jobs.state import TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
+from cifra_jobs.middleware.attempt import Attempt
 from cifra_jobs.store.base import Claim, ClaimReply, Get
 
 if TYPE_CHECKING:

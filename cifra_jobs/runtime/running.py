@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-    from cifra_jobs.jobs.attempt import Attempt
+    from cifra_jobs.middleware.attempt import Attempt
     from cifra_jobs.runtime.worker import Worker
 
 __all__ = ["Running"]

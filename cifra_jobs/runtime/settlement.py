@@ -25,9 +25,9 @@ from cifra_jobs.brokers.failure import FailureRecord
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import dumps
 from cifra_jobs.errors import UnknownQueue
-from cifra_jobs.jobs.attempt import Dead, Ended, Failed, Retry, Snoozed, Succeeded
 from cifra_jobs.jobs.failure import describe, format_traceback
 from cifra_jobs.jobs.message import sent_on
+from cifra_jobs.jobs.outcome import Dead, Ended, Failed, Retry, Snoozed, Succeeded
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware.callbacks import INLINE_RESULT
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from cifra_jobs.brokers.base import Consumer, Delivery
     from cifra_jobs.errors import BrokerError, StoreUnavailable
-    from cifra_jobs.jobs.attempt import Attempt, Outcome
+    from cifra_jobs.jobs.outcome import Outcome
+    from cifra_jobs.middleware.attempt import Attempt
     from cifra_jobs.runtime.worker import Worker
     from cifra_jobs.store.base import Operation, Reply
 
@@ -103,7 +104,7 @@ class Settlement:
         *,
         is_roundable: bool,
     ) -> None:
-        """Replace a delivery by a later copy: publish it, await the confirm, ack. No attempt used."""
+        """Replace a delivery by a later copy: publish, await the confirm, ack; no attempt used."""
         copy = self._app.publication(message, delivery.queue, delay_ms, is_roundable=is_roundable)
         self.publish([copy], lambda: consumer.ack([delivery]))
 
@@ -225,7 +226,7 @@ class Settlement:
         message, options, now = attempt.message, attempt.options, now_ms()
         state = _state_of(outcome)
         is_sent_on = state not in FINAL_STATES
-        eta = now + outcome.delay_ms if isinstance(outcome, Retry | Snoozed) else None
+        delay_ms = outcome.delay_ms if isinstance(outcome, Retry | Snoozed) else 0
         settings = self._app.settings
         keep_ms = int(settings.history_retention * 1000)
         worker = self._worker
@@ -251,12 +252,12 @@ class Settlement:
             created_at=message.message_timestamp,
             started_at=attempt.started_at,
             now=now,
-            eta=eta,
+            eta=now + delay_ms if is_sent_on else None,
             result=outcome.encoded if type(outcome) is Succeeded else None,
             result_ttl_ms=options.result_ttl_ms,
             error=_error_of(attempt, outcome),
             handed_over=True,
-            ttl_ms=max(keep_ms, options.result_ttl_ms) + (outcome.delay_ms if eta else 0),
+            ttl_ms=max(keep_ms, options.result_ttl_ms) + delay_ms,
         )
 
     def _ack(self, concluded: Sequence[tuple[Attempt, Outcome]]) -> None:

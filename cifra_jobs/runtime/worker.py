@@ -24,10 +24,10 @@ from dramatiq.broker import MessageProxy
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import dumps
 from cifra_jobs.errors import TaskRevoked, WouldDeadlock
-from cifra_jobs.jobs.attempt import Ended
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.lifespan import enter_lifespans
 from cifra_jobs.jobs.options import RunOptions
+from cifra_jobs.jobs.outcome import Ended
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from cifra_jobs.app import App
     from cifra_jobs.brokers.base import Consumer, Delivery
     from cifra_jobs.brokers.failure import FailureRecord
-    from cifra_jobs.jobs.attempt import Attempt, Outcome
+    from cifra_jobs.jobs.outcome import Outcome
+    from cifra_jobs.middleware.attempt import Attempt
     from cifra_jobs.middleware.base import Chain
     from cifra_jobs.middleware.hooks import DramatiqHooks
     from cifra_jobs.store.base import Subscription
@@ -149,6 +150,7 @@ class Worker:
             ConfigError: two lifespans yield the same key.
         """
         broker = self.app.broker
+        self.app.name = f"cifra worker {self.name}"
         broker.emit_after("process_boot")
         broker.emit_before("worker_boot", self)
         self._loop.start()
