@@ -29,7 +29,6 @@ class Batch:
         publications: what to publish.
         done: is called once, with one entry for each publication.
         timeout_s: how long may be tried.
-        strangers: queues that must be seen to exist before anything is sent.
     """
 
     __slots__ = (
@@ -49,12 +48,12 @@ class Batch:
         publications: Sequence[Publication],
         done: Callable[[list[BrokerError | None]], None],
         timeout_s: float,
-        strangers: set[str],
     ) -> None:
         self.publications = publications
         self.deadline = system_clock.monotonic() + timeout_s
         self.remaining = len(publications)
-        self.strangers = strangers
+        #: Queues that must be seen to exist before anything is sent.
+        self.strangers: set[str] = set()
         self.is_over = False
         #: How often messages of it were refused: each time is waited longer for.
         self.refusals = 0

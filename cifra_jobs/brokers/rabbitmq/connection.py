@@ -12,6 +12,7 @@ import itertools
 import os
 import random
 import socket
+import ssl
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,7 @@ class _Link(pika.SelectConnection):  # type: ignore[misc]
 
     def __init__(self, parameters: Any, owner: Connection, ioloop: IOLoop) -> None:
         self.is_scanning = False
+        self._is_plain = False
         self._owner = owner
         self._listener = owner.listener
         self.scanner = FrameScanner(self)
@@ -115,7 +117,16 @@ class _Link(pika.SelectConnection):  # type: ignore[misc]
     def write(self, data: bytes) -> None:
         self.bytes_sent += len(data)
         self.frames_sent += 1
-        self._adapter_emit_data(data)
+        transport = self._transport
+        if transport is None:
+            return
+        if self._is_plain and not transport.get_write_buffer_size():
+            # At once, not after a round through the poller: a lone sender waits for this.
+            with contextlib.suppress(OSError):
+                data = data[transport._sock.send(data) :]
+            if not data:
+                return
+        transport.write(data)
 
     def abort(self, reason: str) -> None:
         if self._transport is not None:
@@ -128,6 +139,8 @@ class _Link(pika.SelectConnection):  # type: ignore[misc]
 
     def _proto_connection_made(self, transport: Any) -> None:
         transport._MAX_RECV_BYTES = _RECEIVE_BYTES
+        # A TLS socket may have to read before it can write: that dance is pika's.
+        self._is_plain = not isinstance(transport._sock, ssl.SSLSocket)
         super()._proto_connection_made(transport)
 
     def _on_data_available(self, data_in: bytes) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cifra_jobs.brokers.base import Publication
+from cifra_jobs.brokers.deadletters import REPLAYED_HEADER, DeadLetter
 from cifra_jobs.brokers.failure import FailureRecord
 from cifra_jobs.brokers.rabbitmq.connection import GET_EMPTY
 from cifra_jobs.brokers.rabbitmq.dialog import Dialog
@@ -20,37 +20,9 @@ if TYPE_CHECKING:
     from cifra_jobs.brokers.rabbitmq.connection import Connection
     from cifra_jobs.errors import BrokerError
 
-__all__ = ["REPLAYED_HEADER", "DeadLetter", "DeadLetters"]
-
-#: How often a message was sent again from the dead.
-REPLAYED_HEADER = "x-replayed"
+__all__ = ["DeadLetters"]
 
 _TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """One kept failure.
-
-    Attributes:
-        message_id: id of the message, which is the id of its task.
-        body: untouched.
-        headers: all of them, the record of the failure included.
-        failure: that record; the broker's own words where we wrote none; ``None`` without either.
-    """
-
-    message_id: str | None
-    body: bytes
-    headers: Headers
-    failure: FailureRecord | None
-    priority: int
-    content_encoding: str | None
-    type_name: str | None
-
-    def preview(self, limit: int = 200) -> str:
-        """The beginning of the body as text, for people."""
-        text = self.body[: 4 * limit].decode(errors="replace")
-        return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 class DeadLetters:
@@ -154,7 +126,7 @@ class DeadLetters:
             if taken is None:
                 return
             method, properties, body = taken
-            headers = properties.headers or {}
+            headers = _plain(properties.headers or {})
             letter = DeadLetter(
                 message_id=properties.message_id,
                 body=body,
@@ -172,6 +144,14 @@ class DeadLetters:
             self._dead_queue,
             lambda _, method, properties, body: resolve((method, properties, body)),
         )
+
+
+def _plain(headers: Headers) -> Headers:
+    # pika reads integers as a class of its own, which nobody else takes for one.
+    return {
+        key: int(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        for key, value in headers.items()
+    }
 
 
 def _ack(tag: int, channel: Any, resolve: Callable[[None], None]) -> None:

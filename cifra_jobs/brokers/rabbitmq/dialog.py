@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from cifra_jobs.brokers.rabbitmq.connection import ConnectionLost
 from cifra_jobs.brokers.rabbitmq.declaring import to_broker_error
 from cifra_jobs.errors import BrokerUnavailable
 
@@ -19,12 +20,17 @@ __all__ = ["Dialog", "ask"]
 
 T = TypeVar("T")
 
+#: Before asking again after the connection was lost, in seconds.
+_RETRY_S = 0.05
+
 
 def ask(
     connection: Connection, start: Callable[[Callable[[Exception | None], None]], None],
     timeout_s: float,
 ) -> None:  # fmt: skip
     """Run ``start`` on the I/O thread as soon as the connection is up, and wait until it is done.
+
+    It is run again where the connection is lost before the answer.
 
     Raises:
         BrokerError: it failed; `BrokerUnavailable` when no answer came in time.
@@ -33,14 +39,18 @@ def ask(
     if connection.is_io_thread:
         raise RuntimeError("a callback of the transport cannot wait for the broker: use a thread")
     answer: Future[None] = Future()
+    is_over = False
 
     def begin() -> None:
-        if answer.set_running_or_notify_cancel():
+        # Not begun in time, it must not happen later, when nobody expects it any more.
+        if not is_over:
             start(done)
 
     def done(error: Exception | None) -> None:
         if error is None:
             answer.set_result(None)
+        elif isinstance(error, ConnectionLost):
+            connection.call_later(_RETRY_S, partial(connection.when_up, begin))
         else:
             answer.set_exception(to_broker_error(error, connection.address))
 
@@ -48,8 +58,7 @@ def ask(
     try:
         answer.result(timeout_s)
     except TimeoutError:
-        # Not begun, it must not happen later, when nobody expects it any more.
-        answer.cancel()
+        is_over = True
         raise BrokerUnavailable(
             f"RabbitMQ at {connection.address} did not answer within {timeout_s:g} s"
             + (f": {connection.trouble}" if connection.trouble else "")

@@ -22,28 +22,25 @@ from cifra_jobs.brokers.rabbitmq.connection import (
     Listener,
 )
 from cifra_jobs.brokers.rabbitmq.envelope import Envelope, parse_version
-from cifra_jobs.clock import now_ms, system_clock
-from cifra_jobs.errors import BrokerError, BrokerUnavailable, UnknownQueue
+from cifra_jobs.brokers.rabbitmq.intake import Intake
+from cifra_jobs.brokers.rabbitmq.window import Window
+from cifra_jobs.clock import now_ms
+from cifra_jobs.errors import BrokerError, UnknownQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cifra_jobs.brokers.rabbitmq.batch import Batch
     from cifra_jobs.brokers.rabbitmq.declaring import Declarer
+    from cifra_jobs.brokers.rabbitmq.window import Entry
 
 __all__ = ["Publisher"]
 
 _log = structlog.get_logger(__name__)
 
-#: How often deadlines are looked at, in seconds.
-_TICK_S = 0.1
-
 #: Bytes handed to the socket in one go, and what may wait there before more is written.
 _CHUNK_BYTES = 1 << 18
 _UNSENT_BYTES = 4 << 20
-
-#: Messages that may wait at a time; a batch that comes when more wait is refused.
-_MAX_WAITING = 100_000
 
 #: How long the other confirms are waited for before a channel that refused is replaced.
 _DRAIN_S = 1.0
@@ -69,46 +66,27 @@ class Publisher(Listener):
         self, urls: Sequence[str], declarer: Declarer, *, name: str, heartbeat_s: int, window: int
     ) -> None:
         self.connection = Connection(urls, name=name, heartbeat_s=heartbeat_s, listener=self)
+        self.intake = Intake(self.connection, admit=self._admit, on_late=self._forget_late)
         self._declarer = declarer
-        self._window = window
         self._envelope = Envelope(declarer)
-        self._inbox: deque[Batch] = deque()
-        self._is_woken = False
-        self._is_ticking = False
-        self._live: dict[Batch, None] = {}
-        self._live_count = 0
+        self._room = window
         self._waiting: deque[tuple[Batch, Iterator[int]]] = deque()
-        self._unconfirmed: dict[int, tuple[Batch, int]] = {}
-        self._on_idle: list[Callable[[], None]] = []
+        self._window = Window()
         self._channel: Any = None
-        self._next_tag = self._lowest_tag = 1
-        #: Queues that others declared, found to exist when something was delayed for them.
-        self._seen: set[str] = set()
-        #: Tags of what was returned as unroutable; the confirm of each is still to come.
-        self._returned: set[int] = set()
         #: The channel refused a message, and is replaced when its other confirms are in.
         self._is_stale = False
         #: So many messages go one by one, to find the one that the broker closes the channel for.
         self._careful_count = 0
+        #: Queues that others declared, found to exist when something was delayed for them.
+        self._seen: set[str] = set()
 
-    # ── from any thread ──────────────────────────────────────────────────────────────────────────
-
-    def publish(self, batch: Batch) -> None:
-        """Take a batch; it is finished when all is known."""
-        self._inbox.append(batch)
-        if not self._is_woken:
-            self._is_woken = True
-            self.connection.call(self._take)
-
-    def when_idle(self, callback: Callable[[], None]) -> None:
-        """Call it, on the I/O thread, once nothing is under way."""
-
-        def ask() -> None:
-            self._take()
-            self._on_idle.append(callback)
-            self._notice_idle()
-
-        self.connection.call(ask)
+    def unknown_queue(self, queue: str) -> UnknownQueue:
+        """The error for a queue that nobody declared."""
+        known = ", ".join(sorted(self._declarer.known)) or "none"
+        return UnknownQueue(
+            f"nobody declared a queue {queue!r} on RabbitMQ at {self.connection.address}; queues "
+            f"known to this process: {known}"
+        )
 
     # ── what happens on the connection ───────────────────────────────────────────────────────────
 
@@ -125,78 +103,37 @@ class Publisher(Listener):
         """Settle one message, or all up to this one."""
         if self._channel is None or channel != self._channel.channel_number:
             return
-        tags: Iterable[int] = (tag,)
-        if is_multiple:
-            tags = range(self._lowest_tag, tag + 1)
-            self._lowest_tag = tag + 1
-        pop = self._unconfirmed.pop
-        refused: list[tuple[Batch, int]] = []
-        for each in tags:
-            entry = pop(each, None)
-            if entry is None:
-                continue
-            if not is_ack:
-                refused.append(entry)
-            elif self._returned and each in self._returned:
-                self._returned.discard(each)
-                self._on_unroutable(*entry)
-            elif entry[0].settle(entry[1]):
-                self._finish(entry[0])
-        if refused:
-            self._on_refused(refused)
+        for batch, index in self._window.take_returned(tag, is_multiple=is_multiple):
+            self._on_unroutable(batch, index)
+        entries = self._window.take(tag, is_multiple=is_multiple)
+        if not is_ack:
+            self._on_refused(entries)
+            return
+        for batch, index in entries:
+            if batch.settle(index):
+                self.intake.finish(batch)
         if self._careful_count:
             self._careful_count -= 1
 
     def on_read_end(self) -> None:
         """There may be room in the window."""
         if self._is_stale:
-            if not self._unconfirmed:
+            if not self._window:
                 self._close_channel()
         elif self._waiting:
             self._pump()
 
-    # ── batches ──────────────────────────────────────────────────────────────────────────────────
-
-    def _take(self) -> None:
-        self._is_woken = False
-        while self._inbox:
-            batch = self._inbox.popleft()
-            if self._live_count > _MAX_WAITING:
-                batch.finish(self._unavailable(f"more than {_MAX_WAITING:,} messages wait already"))
-            elif not batch.remaining:
-                batch.finish()
-            else:
-                self._live[batch] = None
-                self._live_count += batch.remaining
-                self._admit(batch)
-        if self._live and not self._is_ticking:
-            self._is_ticking = True
-            self.connection.call_later(_TICK_S, self._tick)
-        self._pump()
+    # ── waiting ──────────────────────────────────────────────────────────────────────────────────
 
     def _admit(self, batch: Batch) -> None:
         batch.strangers -= self._seen
-        if not batch.strangers:
-            self._waiting.append((batch, iter(range(len(batch.publications)))))
-            self._pump()
+        if batch.strangers:
+            self._look_for(next(iter(batch.strangers)), batch)
             return
-        queue = next(iter(batch.strangers))
+        self._waiting.append((batch, iter(range(len(batch.publications)))))
+        self._pump()
 
-        def on_answer(error: Exception | None) -> None:
-            if isinstance(error, ConnectionLost):
-                self.connection.when_up(look)
-                return
-            if isinstance(error, ChannelRefused) and error.code == _NOT_FOUND:
-                unknown = self.unknown_queue(queue)
-                for index, publication in enumerate(batch.publications):
-                    if publication.queue == queue and batch.settle(index, unknown):
-                        self._finish(batch)
-            else:
-                # A user who may not look at the queue may well publish to it.
-                self._seen.add(queue)
-            batch.strangers.discard(queue)
-            self._admit(batch)
-
+    def _look_for(self, queue: str, batch: Batch) -> None:
         def look() -> None:
             if not batch.is_over:
                 name = self._declarer.names.queue(queue)
@@ -204,90 +141,24 @@ class Publisher(Listener):
                     lambda channel: channel.queue_declare(name, passive=True), on_answer
                 )
 
+        def on_answer(error: Exception | None) -> None:
+            if isinstance(error, ConnectionLost):
+                self.connection.call_later(_PAUSE_S, partial(self.connection.when_up, look))
+                return
+            if isinstance(error, ChannelRefused) and error.code == _NOT_FOUND:
+                unknown = self.unknown_queue(queue)
+                for index, publication in enumerate(batch.publications):
+                    if publication.queue == queue and batch.settle(index, unknown):
+                        self.intake.finish(batch)
+            else:
+                # A user who may not look at a queue may well publish to it.
+                self._seen.add(queue)
+            batch.strangers.discard(queue)
+            self._admit(batch)
+
         self.connection.when_up(look)
 
-    def _tick(self) -> None:
-        now = system_clock.monotonic()
-        late = [batch for batch in self._live if batch.deadline <= now]
-        for batch in late:
-            self._finish(batch, self._unavailable(self._trouble()))
-        if late:
-            # An outage may be long, and each send of it would stay here.
-            self._waiting = deque(each for each in self._waiting if not each[0].is_over)
-        self._is_ticking = bool(self._live)
-        if self._is_ticking:
-            self.connection.call_later(_TICK_S, self._tick)
-
-    def _trouble(self) -> str:
-        if self.connection.trouble:
-            return f"no connection ({self.connection.trouble})"
-        if self.connection.is_blocked:
-            return "it takes no publishes while it is short of memory or disk"
-        return "no confirm came"
-
-    def _unavailable(self, why: str) -> BrokerUnavailable:
-        return BrokerUnavailable(
-            f"RabbitMQ at {self.connection.address} did not confirm in time: {why}. The message "
-            f"may or may not be in the queue; sending it again with the same id is harmless."
-        )
-
-    def _finish(self, batch: Batch, otherwise: BrokerError | None = None) -> None:
-        if self._live.pop(batch, batch) is None:
-            self._live_count -= len(batch.publications)
-        batch.finish(otherwise)
-        self._notice_idle()
-
-    def _notice_idle(self) -> None:
-        if self._on_idle and not self._live:
-            callbacks, self._on_idle = self._on_idle, []
-            for callback in callbacks:
-                callback()
-
-    # ── writing ──────────────────────────────────────────────────────────────────────────────────
-
-    def _pump(self) -> None:
-        connection, waiting = self.connection, self._waiting
-        window = 1 if self._careful_count else self._window
-        now_s = now_ms() // 1000
-        while (
-            waiting
-            and self._channel is not None
-            and not self._is_stale
-            and not connection.is_blocked
-            and len(self._unconfirmed) < window
-            and (connection.unsent_bytes < _UNSENT_BYTES or not self._unconfirmed)
-        ):
-            pieces = self._pieces(window - len(self._unconfirmed), now_s)
-            if pieces:
-                connection.write(b"".join(pieces))
-
-    def _pieces(self, room: int, now_s: int) -> list[bytes]:
-        batch, indexes = self._waiting[0]
-        pieces: list[bytes] = []
-        size = 0
-        tag, unconfirmed, frames = self._next_tag, self._unconfirmed, self._envelope.frames
-        if not batch.is_over:
-            for index in indexes:
-                if not batch.is_open(index):
-                    continue
-                try:
-                    data = frames(batch.publications[index], now_s)
-                except BrokerError as error:
-                    if batch.settle(index, error):
-                        self._finish(batch)
-                    continue
-                unconfirmed[tag] = (batch, index)
-                tag += 1
-                pieces.append(data)
-                size += len(data)
-                if len(pieces) >= room or size > _CHUNK_BYTES:
-                    self._next_tag = tag
-                    return pieces
-        self._next_tag = tag
-        self._waiting.popleft()
-        return pieces
-
-    def _again(self, entries: Iterable[tuple[Batch, int]]) -> None:
+    def _again(self, entries: Iterable[Entry]) -> None:
         """Put messages back to the front, in their order."""
         groups: list[tuple[Batch, list[int]]] = []
         for batch, index in entries:
@@ -297,35 +168,84 @@ class Publisher(Listener):
                 groups.append((batch, [index]))
         self._waiting.extendleft((batch, iter(indexes)) for batch, indexes in reversed(groups))
 
+    def _retry(self, entries: list[Entry]) -> None:
+        self._again(entries)
+        self._pump()
+
+    def _forget_late(self) -> None:
+        # An outage may be long, and every send of it would stay here.
+        self._waiting = deque(each for each in self._waiting if not each[0].is_over)
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────
+
+    def _pump(self) -> None:
+        connection = self.connection
+        limit = 1 if self._careful_count else self._room
+        now_s = now_ms() // 1000
+        while (
+            self._waiting
+            and self._channel is not None
+            and not self._is_stale
+            and not connection.is_blocked
+            and (room := limit - len(self._window)) > 0
+            and (connection.unsent_bytes < _UNSENT_BYTES or not self._window)
+        ):
+            pieces = self._pieces(room, now_s)
+            if pieces:
+                connection.write(b"".join(pieces))
+
+    def _pieces(self, room: int, now_s: int) -> list[bytes]:
+        batch, indexes = self._waiting[0]
+        pieces: list[bytes] = []
+        size = 0
+        tag, entries, frames = self._window.next_tag, self._window.entries, self._envelope.frames
+        for index in () if batch.is_over else indexes:
+            if not batch.is_open(index):
+                continue
+            try:
+                data = frames(batch.publications[index], now_s)
+            except BrokerError as error:
+                if batch.settle(index, error):
+                    self.intake.finish(batch)
+                continue
+            entries[tag] = (batch, index)
+            tag += 1
+            pieces.append(data)
+            size += len(data)
+            if len(pieces) >= room or size > _CHUNK_BYTES:
+                break
+        else:
+            self._waiting.popleft()
+        self._window.next_tag = tag
+        return pieces
+
     # ── refused, returned ────────────────────────────────────────────────────────────────────────
 
-    def _on_refused(self, entries: list[tuple[Batch, int]]) -> None:
+    def _on_refused(self, entries: list[Entry]) -> None:
+        if not entries:
+            return
         # A 3.10 broker whose leader died goes on refusing on this channel for as long as the dead
         # node is away, and takes the message at once on a new one.
         if not self._is_stale:
             self._is_stale = True
-            channel = self._channel
-            self.connection.call_later(_DRAIN_S, partial(self._close_channel, channel))
+            self.connection.call_later(_DRAIN_S, partial(self._close_channel, self._channel))
         count = max(batch.refusals for batch, _ in entries)
         for batch, _ in entries:
             batch.refusals = count + 1
         pause_s = exponential(count, base=_PAUSE_S, cap=_MAX_PAUSE_S)
         self.connection.call_later(pause_s, partial(self._retry, entries))
 
-    def _retry(self, entries: list[tuple[Batch, int]]) -> None:
-        self._again(entries)
-        self._pump()
-
     def _on_return(self, _: Any, method: Any, properties: Any, __: bytes) -> None:
-        for tag, (batch, index) in self._unconfirmed.items():
-            publication = batch.publications[index]
-            if (
+        address = (method.exchange, method.routing_key)
+
+        def is_this(entry: Entry) -> bool:
+            publication = entry[0].publications[entry[1]]
+            return (
                 publication.message_id == properties.message_id
-                and tag not in self._returned
-                and self._envelope.address(publication) == (method.exchange, method.routing_key)
-            ):
-                self._returned.add(tag)
-                return
+                and self._envelope.address(publication) == address
+            )
+
+        self._window.mark_returned(is_this)
 
     def _on_unroutable(self, batch: Batch, index: int) -> None:
         queue = batch.publications[index].queue
@@ -337,15 +257,7 @@ class Publisher(Listener):
                 self.connection, [queue], lambda _: self._retry([(batch, index)]), is_whole=True
             )
         elif batch.settle(index, self.unknown_queue(queue)):
-            self._finish(batch)
-
-    def unknown_queue(self, queue: str) -> UnknownQueue:
-        """The error for a queue that nobody declared."""
-        known = ", ".join(sorted(self._declarer.known)) or "none"
-        return UnknownQueue(
-            f"nobody declared a queue {queue!r} on RabbitMQ at {self.connection.address}; queues "
-            f"known to this process: {known}"
-        )
+            self.intake.finish(batch)
 
     # ── the channel ──────────────────────────────────────────────────────────────────────────────
 
@@ -370,7 +282,7 @@ class Publisher(Listener):
 
         def on_ready(channel: Any) -> None:
             self._channel = channel
-            self._next_tag = self._lowest_tag = 1
+            self._window = Window()
             self._is_stale = False
             connection = self.connection
             self._envelope.use(
@@ -390,30 +302,27 @@ class Publisher(Listener):
         if self._channel is not None and channel is not self._channel:
             return
         self._channel = None
-        lost = list(self._unconfirmed.values())
-        self._unconfirmed.clear()
-        self._returned.clear()
-        if not isinstance(reason, ChannelRefused):
+        lost = list(self._window.entries.values())
+        self._window = Window()
+        if isinstance(reason, ConnectionLost):
+            # `on_up` goes on from here.
             self._again(lost)
-            return
-        if reason.code:
+        elif not reason.code:
+            self._again(lost)
+            self.connection.call_later(0, self._open_channel)
+        else:
             _log.warning("the broker closed the publishing channel", reason=str(reason))
-            if reason.code != _NOT_FOUND:
-                lost = self._accuse(lost, reason)
-        self._again(lost)
-        pause_s = _PAUSE_S if reason.code else 0.0
-        self.connection.call_later(pause_s, self._restore if reason.code else self._open_channel)
+            self._again(lost if reason.code == _NOT_FOUND else self._accuse(lost, reason))
+            self.connection.call_later(_PAUSE_S, self._restore)
 
-    def _accuse(
-        self, lost: list[tuple[Batch, int]], reason: ChannelRefused
-    ) -> list[tuple[Batch, int]]:
+    def _accuse(self, lost: list[Entry], reason: ChannelRefused) -> list[Entry]:
         """One message made the broker close the channel: alone it is guilty, else go one by one."""
-        if len(lost) == 1:
-            batch, index = lost[0]
-            identifier = batch.publications[index].message_id
-            error = BrokerError(f"RabbitMQ refused message {identifier!r}: {reason}")
-            if batch.settle(index, error):
-                self._finish(batch)
-            return []
-        self._careful_count = len(lost)
-        return lost
+        if len(lost) != 1:
+            self._careful_count = len(lost)
+            return lost
+        batch, index = lost[0]
+        identifier = batch.publications[index].message_id
+        error = BrokerError(f"RabbitMQ refused message {identifier!r}: {reason}")
+        if batch.settle(index, error):
+            self.intake.finish(batch)
+        return []

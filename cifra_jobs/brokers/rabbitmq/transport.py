@@ -16,6 +16,7 @@ from cifra_jobs.brokers.rabbitmq.declaring import Declarer, TopologyMode
 from cifra_jobs.brokers.rabbitmq.dialog import Dialog, ask
 from cifra_jobs.brokers.rabbitmq.publisher import Publisher
 from cifra_jobs.brokers.rabbitmq.urls import split_urls
+from cifra_jobs.clock import system_clock
 from cifra_jobs.errors import BrokerUnavailable, TopologyMismatch
 
 if TYPE_CHECKING:
@@ -85,14 +86,19 @@ class RabbitmqTransport(Transport):
         timeout_s: float,
     ) -> None:
         """Publish a batch; see `Transport.publish`."""
-        publisher = self._open_publisher()
+        batch = Batch(publications, done, timeout_s)
+        try:
+            publisher = self._open_publisher()
+        except BrokerUnavailable as error:
+            batch.finish(error)
+            return
         # The delays take everything: that a queue does not exist would show only in an hour.
-        strangers = {
+        batch.strangers = {
             each.queue
             for each in publications
             if each.delay_ms > 0 and each.queue not in self._declarer.known
         }
-        publisher.publish(Batch(publications, done, timeout_s, strangers))
+        publisher.intake.put(batch)
 
     def consume(
         self,
@@ -227,11 +233,7 @@ class RabbitmqTransport(Transport):
         for consumer in consumers:
             consumer.close(timeout_s)
         if publisher is not None:
-            idle = threading.Event()
-            publisher.when_idle(idle.set)
-            if not publisher.connection.is_io_thread:
-                idle.wait(timeout_s)
-            publisher.connection.close(timeout_s)
+            publisher.intake.close(timeout_s)
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────
 
@@ -266,11 +268,17 @@ class RabbitmqTransport(Transport):
         return publishing
 
     def _ask_queue(self, queue: str, action: Callable[[Any, Callable[[Any], None]], None]) -> Any:
-        try:
-            with Dialog(self._asking(), _ASK_TIMEOUT_S) as dialog:
-                return dialog.do(action)
-        except TopologyMismatch as error:
-            raise self._open_publisher().unknown_queue(queue) from error
+        give_up = system_clock.monotonic() + _ASK_TIMEOUT_S
+        while True:
+            try:
+                with Dialog(self._asking(), _ASK_TIMEOUT_S) as dialog:
+                    return dialog.do(action)
+            except TopologyMismatch as error:
+                raise self._open_publisher().unknown_queue(queue) from error
+            except BrokerUnavailable:
+                # Lost between two steps: there is time to ask once more.
+                if system_clock.monotonic() > give_up or self._is_closed:
+                    raise
 
     def _count(self, queue: str, name: str) -> tuple[int, int]:
         reply = self._ask_queue(
