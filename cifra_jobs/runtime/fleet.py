@@ -134,4 +134,4 @@ def _open_store(settings: Settings) -> StateStore:
     # Late: a supervisor none of whose processes dies needs no store, nor its libraries.
     from cifra_jobs.wiring import open_store
 
-    return open_store(settings)
+    return open_store(settings, "supervisor")

@@ -123,16 +123,18 @@ class Obituaries(Service):
             self._news.wait()
             self._news.clear()
             while self._dead and not self._tell() and not stopping.is_set():
-                self._news.wait(next(delays))
+                if self._news.wait(next(delays)):
+                    self._news.clear()
             delays = reconnect_delays()
-        if self._dead:
-            self._tell()
+        if self._dead and not self._tell():
+            _log.warning("workers that died were not told of; their claims lapse by themselves")
         if self._store is not None:
             self._store.close()
             self._store = None
 
     def _tell(self) -> bool:
-        fresh = [each for each in self._dead if now_ms() - each[1] < self._ttl_ms]
+        heard = list(self._dead)
+        fresh = [each for each in heard if now_ms() - each[1] < self._ttl_ms]
         try:
             if fresh:
                 self._store = self._store or self._open_store()
@@ -140,8 +142,9 @@ class Obituaries(Service):
         except StoreUnavailable as error:
             _log.warning("the store cannot be told of a dead worker yet", error=str(error))
             return False
-        told = len([each for each in self._dead if each not in fresh]) + len(fresh)
-        for _ in range(told):
+        except Exception:  # noqa: BLE001 - the next death must find this thread alive
+            _log.exception("the store cannot be told of dead workers")
+        for _ in heard:
             self._dead.popleft()
         return True
 

@@ -52,6 +52,9 @@ _log = get_logger("cifra.process")
 _LOOK_S = 0.5
 #: Seconds after the last work until a thread that will not end is left behind.
 _EXIT_PATIENCE_S = 5.0
+#: Seconds that interrupted tasks get to end, before the process ends without them; less than the
+#: supervisor's own patience (`RestartPolicy.margin_s`), so that it need not kill.
+_CUT_AFTER_S = 7.0
 #: Seconds past the grace that a process without a supervisor may take to drain.
 _ORPHAN_MARGIN_S = 10.0
 #: Seconds between two requests for a successor.
@@ -287,15 +290,27 @@ class WorkerProcess:
     def _stop_worker(self) -> None:
         # A limit of ours is no reason to interrupt anybody's task.
         is_by_plan = self._draining in {"max_tasks", "max_memory"}
-        if self._worker is not None:
-            self._worker.stop(None if is_by_plan else self._spec.grace_s)
+        if self._worker is None:
+            return
+        if is_by_plan or self._spec.grace_s is None:
+            self._worker.stop(None)
+        else:
+            self._cut_short_after(self._spec.grace_s + _CUT_AFTER_S)
+            self._worker.stop(self._spec.grace_s)
 
     def _hurry(self) -> None:
         self._begin_drain("hurried")
         if self._worker is None or not self._is_started:
             # It connects or imports: nothing runs that could be given back.
             os._exit(Exit.DRAINED)
+        self._cut_short_after(_CUT_AFTER_S)
         self._worker.hurry()
+
+    def _cut_short_after(self, seconds: float) -> None:
+        """End then, whatever still runs: a task that blocks in C cannot be interrupted."""
+        timer = threading.Timer(seconds, os._exit, (int(Exit.CUT_SHORT),))
+        timer.daemon = True
+        timer.start()
 
     def _give_up(self, sentence: str) -> None:
         _log.critical(f"{sentence}: this process ends and is replaced", stacks=format_stacks())

@@ -138,10 +138,10 @@ class Slot:
         elif kind == "draining" and child is self.current:
             self._hand_over()
 
-    def on_exit(self, child: Child) -> bool:
-        """A process has ended; whether it did so cleanly."""
+    def on_exit(self, child: Child) -> int:
+        """A process has ended; its return code as `subprocess.Popen` gives it."""
         code = child.reap()
-        is_clean = code in CLEAN_EXITS and not child.is_killed
+        is_clean = code in CLEAN_EXITS
         self.past.update(child.facts.get("counts", {}))
         if is_clean:
             _log.debug("worker process ended", worker=child.spec.name, pid=child.pid, exit=code)
@@ -154,7 +154,7 @@ class Slot:
             self._on_current_lost(child, code, is_clean=is_clean)
         else:
             self.leaving.remove(child)
-        return is_clean
+        return code
 
     def _spawn(self) -> Child:
         child = Child.spawn(self.spec, self._command)
@@ -245,7 +245,9 @@ def _log_death(child: Child, code: int) -> None:
         age_s = round(monotonic() - child.facts_at, 1)
         running = [f"{each.get('task')} {each.get('id')}" for each in child.running]
         facts |= {"was_running": running, "as_of_s": age_s}
-    if child.is_killed:
+    if code == Exit.CUT_SHORT:
+        _log.warning("worker process ended although a task would not; it is redelivered", **facts)
+    elif child.is_killed:
         _log.warning("worker process was killed by us: its drain took too long", **facts)
     elif child.phase is Phase.BOOTING:
         _log.error("worker process died while it started", **facts)

@@ -26,6 +26,7 @@ from cifra_jobs.runtime.children import CHILD_COMMAND, Child, Phase
 from cifra_jobs.runtime.signals import DRAIN, DUMP, ROLL, SignalPipe
 from cifra_jobs.runtime.slots import RestartPolicy, Slot
 from cifra_jobs.runtime.stacks import format_stacks
+from cifra_jobs.runtime.wire import CLEAN_EXITS, Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,9 +146,10 @@ class Supervisor:
         if child is slot.successor:
             # What cannot boot here cannot boot elsewhere: the others stay as they are.
             self._rolling.clear()
-        is_clean = slot.on_exit(child)
-        self._is_clean = self._is_clean and (is_clean or not self.is_stopping)
-        if not is_clean and child.worker_id and self._on_gone is not None:
+        code = slot.on_exit(child)
+        is_drained = code in CLEAN_EXITS or code == Exit.CUT_SHORT
+        self._is_clean = self._is_clean and (is_drained or not self.is_stopping)
+        if code not in CLEAN_EXITS and child.worker_id and self._on_gone is not None:
             self._on_gone(child.worker_id)
         if slot.failure is not None and self.failure is None:
             self.failure = slot.failure

@@ -38,6 +38,8 @@ class Exit(IntEnum):
     REFUSED = 78
     #: It had run its share of tasks or memory, and ended as planned.
     RECYCLED = 90
+    #: It was told to stop and a task would not: the broker redelivers that one.
+    CUT_SHORT = 91
 
 
 #: Exits that are no failure.

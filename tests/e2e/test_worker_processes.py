@@ -158,9 +158,10 @@ def test_a_process_that_has_grown_too_large_is_replaced(deployment: Deployment) 
     assert len({pid for _, pid in deployment.ledger("done")}) > 1
 
 
-def test_a_second_signal_gives_running_tasks_back(deployment: Deployment) -> None:
+@pytest.mark.parametrize("task", ["hold", "hold_async", "hold_in_c"])
+def test_a_second_signal_gives_running_tasks_back(deployment: Deployment, task: str) -> None:
     worker = deployment.work(concurrency=1)
-    deployment.send("hold", 1)
+    deployment.send(task, 1)
     deployment.until(lambda: len(deployment.ledger("start")) == 1, "the task should start")
     worker.send_signal(signal.SIGINT)
     deployment.until(lambda: "stopping" in deployment.log(), "it should drain")
@@ -172,6 +173,29 @@ def test_a_second_signal_gives_running_tasks_back(deployment: Deployment) -> Non
     deployment.until(lambda: len(deployment.ledger("done")) == 1, "another should run it")
     again.send_signal(signal.SIGTERM)
     assert again.wait(30) == 0
+
+
+def test_a_signal_shows_where_threads_and_coroutines_are(deployment: Deployment) -> None:
+    worker = deployment.work(concurrency=2)
+    deployment.send("hold_async", 1)
+    deployment.until(lambda: len(deployment.ledger("start")) == 1, "the task should start")
+    worker.send_signal(signal.SIGUSR1)
+    deployment.until(
+        lambda: "in hold_async" in deployment.log() and "cifra-orders" in deployment.log(),
+        "threads and coroutines of the worker process should be in the log",
+    )
+    deployment.open_gate()
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+
+
+def test_a_worker_that_cannot_import_its_tasks_ends_with_one_sentence(
+    deployment: Deployment,
+) -> None:
+    deployment.environment["BROKEN"] = "1"
+    worker = deployment.work(concurrency=2, processes=2)
+    assert worker.wait(30) == 1
+    assert "worker_tasks cannot be imported: RuntimeError: broken on purpose" in deployment.log()
 
 
 def test_children_end_with_a_supervisor_that_was_killed(deployment: Deployment) -> None:

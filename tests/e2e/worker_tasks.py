@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import cifra_jobs
 from cifra_jobs import current_task, task
+
+if "BROKEN" in os.environ and __name__ != "__main__":
+    raise RuntimeError("broken on purpose")
 
 _FOLDER = Path(os.environ["LEDGER"])
 
@@ -34,6 +39,24 @@ def hold(number: int) -> None:
 
 
 @task(retry=0)
+async def hold_async(number: int) -> None:
+    """Run on the event loop until the gate is opened."""
+    _note("start", number)
+    while not (_FOLDER / "gate").exists():  # noqa: ASYNC110 - the gate belongs to the test
+        await asyncio.sleep(0.02)
+    _note("done", number)
+
+
+@task(retry=0)
+def hold_in_c(number: int) -> None:
+    """Run in a call that nothing can interrupt, unless the gate is open."""
+    _note("start", number)
+    if not (_FOLDER / "gate").exists():
+        threading.Event().wait(300)
+    _note("done", number)
+
+
+@task(retry=0)
 def nap(number: int) -> None:
     """Run for a moment."""
     _note("start", number)
@@ -49,7 +72,7 @@ def eat(number: int) -> None:
 
 
 _hoard: list[bytearray] = []
-_TASKS = {"hold": hold, "nap": nap, "eat": eat}
+_TASKS: dict[str, Any] = {each.actor_name: each for each in (hold, hold_async, hold_in_c, nap, eat)}
 
 
 def main() -> int:
