@@ -24,6 +24,7 @@ from cifra_jobs.jobs.state import TaskRecord, TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
 from cifra_jobs.store.base import Created, Get, Revoke, SendFailed, StateStore
+from cifra_jobs.store.forks import renew_after_fork
 from cifra_jobs.store.group_commit import GroupCommit
 from cifra_jobs.store.waiters import Waiters
 from cifra_jobs.wiring import open_store, open_transport
@@ -67,9 +68,9 @@ class App:
         self._store = store
         self._commit: GroupCommit | None = None
         self._waiters: Waiters | None = None
-        self._lock = threading.RLock()
+        self.renew()
+        renew_after_fork(self)
         self._declared: set[str] = set()
-        self._pool: ThreadPoolExecutor | None = None
         self._queue_listeners: list[Callable[[str], None]] = []
         self.broker = Broker(lambda: self.transport, self.dispatch)
         self.broker.add_middleware(_QueueNews(self))
@@ -131,6 +132,11 @@ class App:
         return "control"
 
     # -- life ----------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """Forget lock and threads: in a forked child they belong to the parent."""
+        self._lock = threading.RLock()
+        self._pool: ThreadPoolExecutor | None = None
 
     def install(self) -> None:
         """Make it this process's app: tasks declared from now on are its own."""

@@ -132,6 +132,8 @@ class Worker:
         self._revoked: dict[str, None] = {}
         self._queues: dict[str, None] = {}
         self._bound: dict[tuple[int, bool], tuple[int, Bound]] = {}
+        #: By task, for runs without options of their own: settings do not change under a worker.
+        self._options: dict[str, RunOptions] = {}
         self._ended = threading.Event()
         self._stop_lock = threading.Lock()
         self._stop_reason = "stopped"
@@ -253,7 +255,12 @@ class Worker:
     ) -> RunOptions:
         """What holds for a run of a task with the options of its message."""
         if isinstance(actor, Task):
-            return actor.resolved(overrides)
+            if overrides:
+                return actor.resolved(overrides)
+            found = self._options.get(actor.actor_name)
+            if found is None:
+                found = self._options[actor.actor_name] = actor.resolved()
+            return found
         # Dramatiq's middleware carries these rules; only an async actor's limit is ours to keep,
         # since raising in the event loop's thread would hit whichever task runs there.
         limit_ms = actor.options.get("time_limit", 600_000) if self.is_async(actor) else None
