@@ -5,6 +5,7 @@ Only matplotlib is used, and of it only what shares no state between drawings.
 
 from __future__ import annotations
 
+import logging
 from calendar import month_name
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ _ACCENT, _HIGHLIGHT = "#2f6fb3", "#e08e2b"
 _LEFT, _RIGHT = 0.08, 0.92
 _SATURDAY = 5
 #: Text stays text in the PDF (searchable), in the font that comes with matplotlib.
+# Embedding a font tells a dozen lines about its tables, at the level of news.
+logging.getLogger("fontTools").setLevel(logging.WARNING)
 rcParams.update(
     {"pdf.fonttype": 42, "font.family": "DejaVu Sans", "font.size": 8.5, "text.color": _INK}
 )

@@ -15,8 +15,8 @@ from rich.markup import escape
 
 from cifra_jobs.dev import Servers, find_servers
 from cifra_jobs.errors import CifraError
+from workers.demo.fleet import WorkersGoneError
 from workers.demo.run import Options, UnfinishedError, run
-from workers.demo.worker_process import WorkersGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,8 @@ _DEFAULT_CONTACTS, _DEFAULT_TIMEOUT = 2_400, 300
 _FEWEST_CONTACTS = 150
 #: Problems that are printed; the rest is counted.
 _SHOWN_PROBLEMS = 10
+#: Columns of what is no terminal.
+_LOG_WIDTH = 110
 #: Exit codes: what shells give for a process that was interrupted.
 _SUCCESS, _PROBLEM, _INTERRUPTED = 0, 1, 130
 
@@ -34,11 +36,12 @@ _SUCCESS, _PROBLEM, _INTERRUPTED = 0, 1, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the main job, and say by the exit code whether all of it ended as it should."""
     options = _parse(arguments)
-    console = Console()
+    # A log has no width of its own; the summary needs this much.
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
     # An end that is asked for politely tidies up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
+        _make_folder(options.out)
         with _servers(options, console) as servers:
             problems = asyncio.run(run(options, servers, console))
     except KeyboardInterrupt:
@@ -48,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"\n[red]The run has stopped:[/red] {escape(str(error))}", highlight=False)
         return _PROBLEM
     return _conclude(problems, console)
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; name another folder with --out.")
 
 
 def _servers(options: Options, console: Console) -> Servers:

@@ -10,6 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from cifra_jobs.app import current_app
+from cifra_jobs.config import WorkerFile
+from cifra_jobs.runtime.worker import Worker
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
@@ -95,6 +99,43 @@ class WorkerProcess:
             await process.wait()
 
 
+class EmbeddedWorkers:
+    """One worker for each entry of the worker file, all in this process."""
+
+    description = "inside this process"
+
+    def __init__(self) -> None:
+        """Make the workers; nothing runs yet."""
+        app = current_app()
+        self._workers = [
+            Worker(
+                app,
+                name=name,
+                queues=entry.queues,
+                concurrency=entry.concurrency,
+                # Processes of their own could not see this process's memory.
+                mode="auto" if entry.mode == "processes" else entry.mode,
+                prefetch_multiplier=entry.prefetch_multiplier,
+            )
+            for name, entry in WorkerFile.load(WORKER_FILE).workers.items()
+        ]
+
+    async def start(self) -> None:
+        """Begin to take tasks."""
+        for worker in self._workers:
+            await asyncio.to_thread(worker.start)
+
+    async def gone(self) -> NoReturn:
+        """Return never: these workers end with this process."""
+        await asyncio.get_running_loop().create_future()
+        raise WorkersGoneError("The workers of this process have ended.")
+
+    async def stop(self) -> None:
+        """Let the workers finish what they have begun."""
+        for worker in self._workers:
+            await asyncio.to_thread(worker.stop, _STOP_TIMEOUT)
+
+
 @asynccontextmanager
 async def start_workers(servers: Servers, log: Path) -> AsyncGenerator[Workers]:
     """Workers of all queues until the end of the block.
@@ -102,19 +143,10 @@ async def start_workers(servers: Servers, log: Path) -> AsyncGenerator[Workers]:
     They are processes of their own where there are servers to meet at; the embedded broker and
     store live in one process, so there the workers live in it too.
     """
-    if not (servers.rabbitmq and servers.redis):
-        async with _embedded_workers() as embedded:
-            yield embedded
-        return
-    worker = WorkerProcess(log)
+    has_servers = servers.rabbitmq is not None and servers.redis is not None
+    workers = WorkerProcess(log) if has_servers else EmbeddedWorkers()
     try:
-        await worker.start()
-        yield worker
+        await workers.start()
+        yield workers
     finally:
-        await worker.stop()
-
-
-@asynccontextmanager
-async def _embedded_workers() -> AsyncGenerator[Workers]:
-    raise WorkersGoneError("Workers inside this process are not available.")
-    yield
+        await workers.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from contextlib import asynccontextmanager
 from email import message_from_bytes
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 GREY_DOMAIN = "greylist.example"
 #: Mailboxes here do not exist any more.
 GONE_DOMAIN = "gone.example"
+
+# The server tells of every line of every conversation, at the level of news.
+logging.getLogger("mail.log").setLevel(logging.WARNING)
 
 
 class Mailbox:

@@ -5,28 +5,32 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cifra_jobs import configure
+from cifra_jobs.app import current_app
+from cifra_jobs.log import configure_logging
 from workers.database import Database
 from workers.demo.dataset import make_dataset
 from workers.demo.display import live_progress
+from workers.demo.fleet import start_workers
 from workers.demo.mailbox import Mailbox
 from workers.demo.scenario import play, totals
 from workers.demo.summary import print_summary
 from workers.demo.tracker import Tracker
 from workers.demo.verdict import find_problems, unnoted_failures
-from workers.demo.worker_process import start_workers
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from rich.console import Console
 
     from cifra_jobs.dev import Servers
     from workers.demo.dataset import Dataset
-    from workers.demo.worker_process import Workers
+    from workers.demo.fleet import Workers
 
 #: Seconds until an order that waits for stock, or a mail that was put off, is tried again.
 _RETRY_DELAY = 2
@@ -67,16 +71,38 @@ async def run(options: Options, servers: Servers, console: Console) -> list[str]
     async with mailbox.listening():
         os.environ.update(_environment(options, servers, mailbox))
         configure()
+        with _log_file(options.out / "run.log"):
+            try:
+                return await _prepare_and_work(options, servers, console, (database, mailbox))
+            finally:
+                await database.close()
+                # Before the servers end, so that nobody tries to reach them again.
+                await asyncio.to_thread(current_app().close)
+
+
+@contextmanager
+def _log_file(path: Path) -> Generator[None]:
+    """Let this process log into a file: the terminal belongs to the progress bars."""
+    settings = current_app().settings.logging
+    with path.open("w", encoding="utf-8") as file:
+        configure_logging(settings, file)
         try:
-            database.create_tables()
-            console.print(f"Making data: {options.contacts:,} contacts, orders, sales, pictures …")
-            dataset = make_dataset(options.out / "input", database, options.contacts)
-            tracker = Tracker(totals(dataset))
-            seconds = await _work(options, servers, console, (dataset, tracker, database, mailbox))
-            print_summary(console, tracker, options.out, seconds)
-            return find_problems(dataset, tracker, database, mailbox, options.out / "files")
+            yield
         finally:
-            await database.close()
+            configure_logging(settings)
+
+
+async def _prepare_and_work(
+    options: Options, servers: Servers, console: Console, parts: tuple[Database, Mailbox]
+) -> list[str]:
+    database, mailbox = parts
+    database.create_tables()
+    console.print(f"Making data: {options.contacts:,} contacts, orders, sales, pictures …")
+    dataset = make_dataset(options.out / "input", database, options.contacts)
+    tracker = Tracker(totals(dataset))
+    seconds = await _work(options, servers, console, (dataset, tracker, database, mailbox))
+    print_summary(console, tracker, options.out, seconds)
+    return find_problems(dataset, tracker, database, mailbox, options.out / "files")
 
 
 async def _work(
@@ -106,11 +132,22 @@ async def _until_done(
         if not done:
             raise UnfinishedError(f"After {timeout:g} s there is work left: {_left(tracker)}.")
         for each in done:
-            each.result()
+            _reraise(each)
     finally:
         watch.cancel()
         work.cancel()
         await asyncio.gather(watch, work, return_exceptions=True)
+
+
+def _reraise(task: asyncio.Task[None]) -> None:
+    """Give out what a task has raised; of several errors at once the first says enough."""
+    try:
+        task.result()
+    except ExceptionGroup as group:
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise error from group
 
 
 async def _play_and_note(dataset: Dataset, tracker: Tracker, database: Database) -> None:

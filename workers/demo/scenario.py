@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from workers.cpu_intensive import generate_monthly_report, make_thumbnail
@@ -11,16 +12,18 @@ from workers.demo.dataset import is_gone, is_grey
 from workers.high_priority import confirmation_mail_id, process_order
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from uuid import UUID
 
+    from cifra_jobs import TaskStatus
     from workers.demo.dataset import ContactFile, Dataset
     from workers.demo.tracker import Tracker
 
 #: Side of the thumbnails in pixels.
 THUMBNAIL_SIZE = 256
-#: Seconds until the supplier delivers: long enough for orders to wait for it.
-_DELIVERY_AFTER = 4
+#: Seconds until the supplier delivers what was called for.
+_DELIVERY_AFTER = 1
 
 
 def totals(dataset: Dataset) -> dict[str, int]:
@@ -39,11 +42,9 @@ def totals(dataset: Dataset) -> dict[str, int]:
 async def play(dataset: Dataset, tracker: Tracker) -> None:
     """Send everything at once, and return when the last task has ended."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(_deliver(dataset, tracker))
         for order in dataset.good_orders:
             group.create_task(_order(order, tracker))
-        for order in dataset.waiting_orders:
-            group.create_task(_order(order, tracker, least_attempts=2))
+        group.create_task(_sell_out(dataset, tracker))
         for order in dataset.unpayable_orders:
             group.create_task(_order(order, tracker, must_fail=True))
         for file in dataset.contact_files:
@@ -77,12 +78,37 @@ async def _import_wrong_file(path: Path, tracker: Tracker) -> None:
     await tracker.follow_closely("import_contacts", handle, must_fail=True)
 
 
-async def _order(
-    order_id: UUID, tracker: Tracker, *, must_fail: bool = False, least_attempts: int = 1
+async def _order(order_id: UUID, tracker: Tracker, *, must_fail: bool = False) -> None:
+    handle = await process_order.delay(order_id)
+    status = await tracker.follow("process_order", handle, must_fail=must_fail)
+    if status.status == "success":
+        await tracker.follow("send_email", confirmation_mail_id(handle))
+
+
+async def _sell_out(dataset: Dataset, tracker: Tracker) -> None:
+    """Order what is not in stock; the supplier comes once every order had to wait for it."""
+    waiting: set[UUID] = set()
+    all_wait = asyncio.Event()
+
+    def hear(order_id: UUID, status: TaskStatus) -> None:
+        if status.state == "retrying" or status.is_terminal:
+            waiting.add(order_id)
+        if len(waiting) == len(dataset.waiting_orders):
+            all_wait.set()
+
+    async with asyncio.TaskGroup() as group:
+        for order_id in dataset.waiting_orders:
+            group.create_task(_waiting_order(order_id, tracker, partial(hear, order_id)))
+        await all_wait.wait()
+        await _deliver(dataset, tracker)
+
+
+async def _waiting_order(
+    order_id: UUID, tracker: Tracker, on_news: Callable[[TaskStatus], None]
 ) -> None:
     handle = await process_order.delay(order_id)
-    status = await tracker.follow(
-        "process_order", handle, must_fail=must_fail, least_attempts=least_attempts
+    status = await tracker.follow_closely(
+        "process_order", handle, least_attempts=2, on_news=on_news
     )
     if status.status == "success":
         await tracker.follow("send_email", confirmation_mail_id(handle))

@@ -81,6 +81,7 @@ def print_summary(console: Console, tracker: Tracker, out: Path, seconds: float)
         ("reports", "files/reports/"),
         ("thumbnails", "files/thumbnails/"),
         ("worker log", "worker.log"),
+        ("own log", "run.log"),
     ):
         if (out / where).exists():
             console.print(f"  {what:<11}{where}", highlight=False)

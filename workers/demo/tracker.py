@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cifra_jobs import TaskHandle, TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass
@@ -34,7 +38,7 @@ class Followed:
         if self.must_fail != (self.status.status == "failed"):
             return f"ended as {self.status.state} ({self.status.error or 'without an error'})"
         if self.status.attempts < self.least_attempts:
-            return f"ended after {self.status.attempts} run, without the retry it was sent for"
+            return f"ended after {self.status.attempts} of at least {self.least_attempts} runs"
         return ""
 
 
@@ -73,15 +77,21 @@ class Tracker:
         return self._end(task, await TaskStatus.get(task_id))
 
     async def follow_closely(
-        self, name: str, task_id: str, *, must_fail: bool = False
+        self,
+        name: str,
+        task_id: str,
+        *,
+        must_fail: bool = False,
+        least_attempts: int = 1,
+        on_news: Callable[[TaskStatus], None] | None = None,
     ) -> TaskStatus:
-        """Wait for the end of one task, and hear of its progress on the way."""
-        task = self._begin(name, Followed(task_id, must_fail))
+        """Wait for the end of one task, and hear of every change on the way."""
+        task = self._begin(name, Followed(task_id, must_fail, least_attempts))
         async for status in TaskHandle[object](task_id).follow():
             task.progress = status.progress
-            if status.is_terminal:
-                return self._end(task, status)
-        raise LookupError(f"The task {task_id} is not followed to its end.")
+            if on_news is not None:
+                on_news(status)
+        return self._end(task, await TaskStatus.get(task_id))
 
     def problems(self) -> list[str]:
         """A sentence for every task that has not ended as it should."""
