@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 from cifra_jobs.brokers.base import QueueCounts, Transport
 from cifra_jobs.brokers.memory.consumer import MemoryConsumer
 from cifra_jobs.brokers.memory.core import Core
+from cifra_jobs.brokers.memory.deadletters import MemoryDeadLetters
 from cifra_jobs.brokers.memory.loop import Loop
-from cifra_jobs.brokers.memory.queues import Entry, Queue
+from cifra_jobs.brokers.memory.queues import Queue
 from cifra_jobs.clock import system_clock
 from cifra_jobs.errors import BrokerError, BrokerUnavailable, TopologyMismatch, UnknownQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cifra_jobs.brokers.base import Delivery, Publication
     from cifra_jobs.clock import Clock
@@ -69,18 +68,14 @@ class MemoryTransport(Transport):
         self._namespace = namespace
         self._settings = dict(queues or {})
         self._may_declare = topology == "auto"
-        self._clock = clock
         self._pid = os.getpid()
         self._core = Core(clock)
         # Confirms have a thread of their own: a consumer's callback may wait for them.
         self._confirms = Loop("memory-broker-confirms", clock)
         self._deadlines = Loop("memory-broker-deadlines", system_clock)
-        self._delays = Loop("memory-broker-delays", clock)
-        self._places = itertools.count()
         self._consumers: list[MemoryConsumer] = []
         self._waiting: list[_Batch] = []
         self._lost_confirm_count = 0
-        self._is_closed = False
         for name in self._settings:
             self._make(name)
 
@@ -100,7 +95,7 @@ class MemoryTransport(Transport):
             done(self._refusals(batch, "the in-memory broker stays in the process that made it"))
             return
         with self._core.lock:
-            is_closed = self._is_closed
+            is_closed = self._core.is_closed
             if not is_closed and self._core.is_connected:
                 self._accept(batch)
             elif not is_closed:
@@ -127,12 +122,12 @@ class MemoryTransport(Transport):
 
     def declare(self, queues: Iterable[str]) -> None:
         """Make sure that these queues exist."""
-        with self._connected():
+        with self._core.connected():
             self._declare(queues)
 
     def verify(self, queues: Iterable[str]) -> list[str]:
         """One sentence for each queue that does not exist."""
-        with self._connected():
+        with self._core.connected():
             missing = [name for name in queues if name not in self._core.queues]
         return [f"queue {name!r} does not exist" for name in missing]
 
@@ -143,13 +138,13 @@ class MemoryTransport(Transport):
 
     def counts(self, queue: str) -> QueueCounts:
         """What the queue holds now; delayed messages are not ready yet."""
-        with self._connected():
+        with self._core.connected():
             held = self._core.queue(queue)
             return QueueCounts(queue, len(held.ready), held.consumer_count, len(held.dead))
 
     def purge(self, queue: str, *, dead: bool = False) -> int:
         """Drop every ready message of the queue (or all its dead); returns how many."""
-        with self._connected():
+        with self._core.connected():
             held = self._core.queue(queue)
             dropped = held.dead if dead else held.ready
             count = len(dropped)
@@ -167,20 +162,24 @@ class MemoryTransport(Transport):
             "limits": "nothing outlives this process",
         }
 
+    def dead_letters(self, queue: str) -> MemoryDeadLetters:
+        """Browse, requeue and purge what died on this queue."""
+        return MemoryDeadLetters(self._core, queue)
+
     def close(self, timeout_s: float = 5.0) -> None:
         """Close every consumer and end the threads; confirms under way are given first."""
         if os.getpid() != self._pid:
             return
         deadline = system_clock.monotonic() + timeout_s
         with self._core.lock:
-            self._is_closed = True
+            self._core.is_closed = True
             for batch in self._waiting:
                 self._finish(batch, self._refusals(batch, "this in-memory broker was closed"))
             self._waiting.clear()
             consumers, self._consumers = self._consumers, []
         for consumer in consumers:
             consumer.close(max(0.0, deadline - system_clock.monotonic()))
-        for loop in (self._delays, self._deadlines, self._confirms, self._core.deliveries):
+        for loop in (self._core.delays, self._deadlines, self._confirms, self._core.deliveries):
             loop.stop(max(0.0, deadline - system_clock.monotonic()))
 
     # What only the in-memory broker can do.
@@ -189,11 +188,6 @@ class MemoryTransport(Transport):
         """Messages of the queue whose delay is not over."""
         with self._core.lock:
             return len(self._core.queue(queue).delayed)
-
-    def dead_letters(self, queue: str) -> list[Publication]:
-        """The dead of the queue, oldest first; they stay."""
-        with self._core.lock:
-            return [entry.publication for entry in self._core.queue(queue).dead]
 
     def waiting(self, queue: str) -> list[Publication]:
         """Messages of the queue that nobody has: delayed or ready, in the order of sending."""
@@ -242,14 +236,6 @@ class MemoryTransport(Transport):
 
     # Private; all with the lock held.
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[None]:
-        with self._core.lock:
-            if self._is_closed or not self._core.is_connected:
-                state = "closed" if self._is_closed else "broken"
-                raise BrokerUnavailable(f"the connection to the in-memory broker is {state}")
-            yield
-
     def _make(self, name: str) -> None:
         settings = self._settings.get(name)
         self._core.queues[name] = Queue(name, settings.priorities) if settings else Queue(name)
@@ -264,41 +250,19 @@ class MemoryTransport(Transport):
             self._make(name)
 
     def _accept(self, batch: _Batch) -> None:
-        results = [self._route(publication) for publication in batch.publications]
+        results = [self._try(publication) for publication in batch.publications]
         if self._lost_confirm_count:
             self._lost_confirm_count -= 1
             self._set_deadline(batch)
         else:
             self._finish(batch, results)
 
-    def _route(self, publication: Publication) -> BrokerError | None:
+    def _try(self, publication: Publication) -> BrokerError | None:
         try:
-            queue = self._core.queue(publication.queue)
+            self._core.accept(publication)
         except UnknownQueue as error:
             return error
-        entry = Entry(publication, next(self._places))
-        if publication.delay_ms > 0:
-            queue.delayed.add(entry)
-            due = self._clock.monotonic() + publication.delay_ms / 1000
-            self._delays.call_at(due, partial(self._release, queue, entry))
-        else:
-            self._store(queue, entry)
         return None
-
-    def _store(self, queue: Queue, entry: Entry) -> None:
-        if entry.publication.is_dead:
-            queue.dead.append(entry)
-        else:
-            queue.put(entry)
-            self._core.feed(queue)
-
-    def _release(self, queue: Queue, entry: Entry) -> None:
-        with self._core.lock:
-            if entry in queue.delayed:
-                queue.delayed.remove(entry)
-                # It queues up behind those that became ready while it was held.
-                entry.place = next(self._places)
-                self._store(queue, entry)
 
     def _set_deadline(self, batch: _Batch) -> None:
         deadline = system_clock.monotonic() + batch.timeout_s

@@ -96,13 +96,6 @@ def test_clear_drops_ready_delayed_and_dead(broker: MemoryTransport) -> None:
     assert (counts.ready, counts.dead, broker.delayed_count("a")) == (0, 0, 0)
 
 
-def test_dead_letters_can_be_read_and_stay(broker: MemoryTransport) -> None:
-    sent = make("a", b"dead", headers={"why": "failed"}, is_dead=True)
-    publish(broker, sent)
-    assert [letter.headers["why"] for letter in broker.dead_letters("a")] == ["failed"]
-    assert broker.counts("a").dead == 1
-
-
 def test_under_verify_only_the_configured_queues_exist() -> None:
     @dataclass
     class Settings:

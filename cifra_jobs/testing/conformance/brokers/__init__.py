@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cifra_jobs.testing.conformance.brokers.consuming import ConsumingCases
+from cifra_jobs.testing.conformance.brokers.dead import DeadLetterCases
 from cifra_jobs.testing.conformance.brokers.faults import FaultCases
 from cifra_jobs.testing.conformance.brokers.harness import PATIENCE_S, TransportHarness
 from cifra_jobs.testing.conformance.brokers.publishing import PublishingCases
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["TransportConformance", "TransportHarness"]
 
 
-class TransportConformance(PublishingCases, ConsumingCases, QueueCases, FaultCases):
+class TransportConformance(
+    PublishingCases, ConsumingCases, DeadLetterCases, QueueCases, FaultCases
+):
     """Subclass it as ``TestSomething`` with a fixture ``harness``."""
 
     @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from cifra_jobs.testing.assertions import eventually
 from cifra_jobs.testing.conformance.brokers.harness import (
@@ -24,6 +24,11 @@ __all__ = ["ConsumingCases"]
 class ConsumingCases:
     """From the queue to ``on_deliveries``, and back by settlement."""
 
+    #: Set to false for a make whose server puts requeued messages at the end.
+    requeues_in_place: ClassVar[bool] = True
+    #: Set to false for a make whose server knows no strict priorities.
+    has_strict_priorities: ClassVar[bool] = True
+
     # In.
 
     def test_the_highest_priority_comes_first_and_equals_in_order(
@@ -35,7 +40,12 @@ class ConsumingCases:
         publish(transport, *sent)
         receiver = Receiver(transport, {"a": 1}, accept=True)
         receiver.wait_for(len(sent))
-        assert receiver.bodies() == [b"9-1", b"9-3", b"5-4", b"3-2", b"0-0", b"0-5"]
+        came = receiver.bodies()
+        if self.has_strict_priorities:
+            assert came == [b"9-1", b"9-3", b"5-4", b"3-2", b"0-0", b"0-5"]
+        assert sorted(came) == sorted(each.body for each in sent)
+        assert came.index(b"9-1") < came.index(b"9-3")
+        assert came.index(b"0-0") < came.index(b"0-5")
 
     def test_prefetch_bounds_what_is_unsettled(self, transport: Transport) -> None:
         """A slot frees with each settlement."""
@@ -119,10 +129,13 @@ class ConsumingCases:
         eventually(lambda: transport.counts("a").ready == 5, PATIENCE_S)
         second = Receiver(transport, {"a": 5})
         second.wait_for(5)
-        assert second.bodies() == [b"%d" % n for n in range(5)]
-        assert [delivery.is_redelivered for delivery in second.deliveries] == [True] * 2 + [
-            False
-        ] * 3
+        again = [delivery.body for delivery in second.deliveries if delivery.is_redelivered]
+        assert again == [b"0", b"1"]
+        in_order = [b"%d" % n for n in range(5)]
+        if self.requeues_in_place:
+            assert second.bodies() == in_order
+        else:
+            assert sorted(second.bodies()) == in_order
 
     def test_a_settlement_after_the_close_is_dropped(self, transport: Transport) -> None:
         """Whoever has the message now is not robbed of it."""
@@ -182,14 +195,16 @@ class ConsumingCases:
 
     def test_what_was_delivered_before_a_pause_stays_ours(self, transport: Transport) -> None:
         """It can be acked while the queue is paused."""
-        publish_bodies(transport, "a", [b"x"])
+        publish_bodies(transport, "a", [b"first"])
         receiver = Receiver(transport, {"a": 1})
         held = receiver.wait_for(1)
         receiver.consumer.pause("a")
-        eventually(lambda: transport.counts("a").consumers == 0, PATIENCE_S)
         receiver.consumer.ack(held)
+        eventually(lambda: transport.counts("a").consumers == 0, PATIENCE_S)
+        publish_bodies(transport, "a", [b"second"])
         receiver.consumer.close(PATIENCE_S)
-        assert transport.counts("a").ready == 0
+        assert receiver.bodies() == [b"first"]
+        assert transport.counts("a").ready == 1
 
     def test_a_consumer_says_whether_it_is_connected(self, transport: Transport) -> None:
         """Soon after it was made, and no longer after its close."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -28,6 +28,9 @@ __all__ = ["PublishingCases"]
 class PublishingCases:
     """From ``publish`` to the queue, delays and dead letters included."""
 
+    #: Set to false for a make that maps priorities to what its server knows.
+    keeps_priority: ClassVar[bool] = True
+
     # Out.
 
     def test_a_message_arrives_as_it_was_sent(self, transport: Transport) -> None:
@@ -43,7 +46,8 @@ class PublishingCases:
         assert publish(transport, sent) == [None]
         (got,) = Receiver(transport, {"a": 10}).wait_for(1)
         assert (got.queue, got.body, got.message_id) == ("a", sent.body, sent.message_id)
-        assert (got.priority, got.content_encoding) == (7, "gzip")
+        assert got.content_encoding == "gzip"
+        assert got.priority == 7 or not self.keeps_priority
         assert {"word": "é", "count": 2**40}.items() <= got.headers.items()
         assert not got.is_redelivered
 
@@ -126,7 +130,8 @@ class PublishingCases:
         sent = make("b", b"later", delay_ms=50, priority=4, headers={"round": 3})
         publish(transport, sent)
         (got,) = Receiver(transport, {"b": 1}).wait_for(1)
-        assert (got.queue, got.message_id, got.priority) == ("b", sent.message_id, 4)
+        assert (got.queue, got.message_id) == ("b", sent.message_id)
+        assert got.priority == 4 or not self.keeps_priority
         assert got.headers["round"] == 3
         assert not got.is_redelivered
 
