@@ -47,7 +47,7 @@ from cifra_jobs.jobs.handle import TaskHandle, TaskStatus
 from cifra_jobs.jobs.later import chain, chord, group, rate_limit, scheduled_task, task_monitor
 from cifra_jobs.jobs.lifespan import worker_lifespan
 from cifra_jobs.jobs.sending import asend_many, send_many
-from cifra_jobs.jobs.signature import Signature, signature
+from cifra_jobs.jobs.signatures import Signature, signature
 from cifra_jobs.jobs.tasks import Task, task
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cifra_jobs.errors import CifraError
-from cifra_jobs.mailbox import mailbox_of
+from cifra_jobs.postbox import postbox_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,7 +95,7 @@ async def awaited(future: Future[T]) -> T:
         return future.result()
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] = loop.create_future()
-    mailbox = mailbox_of(loop)
+    postbox = postbox_of(loop)
 
     def wake(_: Any) -> None:
         if not waiter.done():
@@ -103,7 +103,7 @@ async def awaited(future: Future[T]) -> T:
 
     def on_done(_: Future[T]) -> None:
         if not loop.is_closed():
-            mailbox.post(wake, None)
+            postbox.post(wake, None)
 
     future.add_done_callback(on_done)
     try:

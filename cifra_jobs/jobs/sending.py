@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cifra_jobs.errors import ArgumentError
 from cifra_jobs.jobs.handle import TaskHandle
 from cifra_jobs.jobs.port import Sending, awaited, backend
-from cifra_jobs.jobs.signature import Signature
+from cifra_jobs.jobs.signatures import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,7 +16,7 @@ from cifra_jobs.jobs.handle import TaskHandle
 from cifra_jobs.jobs.moments import eta_of, expiry_of
 from cifra_jobs.jobs.options import RunOptions, normalize, run_options
 from cifra_jobs.jobs.port import backend
-from cifra_jobs.jobs.signature import Signature
+from cifra_jobs.jobs.signatures import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping

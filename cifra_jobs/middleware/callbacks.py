@@ -15,7 +15,7 @@ from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import TaskExpired
 from cifra_jobs.jobs.failure import format_traceback
 from cifra_jobs.jobs.outcome import Dead, Ended, FollowUp, Succeeded
-from cifra_jobs.jobs.signature import Signature
+from cifra_jobs.jobs.signatures import Signature
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware.base import Policy

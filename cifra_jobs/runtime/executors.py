@@ -18,7 +18,7 @@ from cifra_jobs.jobs.failure import format_traceback
 from cifra_jobs.jobs.outcome import Failed, Outcome, Succeeded
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
-from cifra_jobs.mailbox import Mailbox
+from cifra_jobs.postbox import Postbox
 from cifra_jobs.runtime.interrupts import Shutdown, clear_thread_exception, interruptible
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class LoopExecutor:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._main, name="cifra-loop", daemon=True)
         self.loop: asyncio.AbstractEventLoop
-        self._mailbox: Mailbox
+        self._postbox: Postbox
         self._concluded: list[tuple[Attempt, Outcome | None]] = []
 
     def start(self) -> None:
@@ -163,7 +163,7 @@ class LoopExecutor:
 
     def post(self, call: Callable[[Any], None], argument: Any) -> None:
         """Run something on the loop, soon."""
-        self._mailbox.post(call, argument)
+        self._postbox.post(call, argument)
 
     def run(self, coroutine: Any) -> Any:
         """Run a coroutine on the loop and wait for its value, from another thread."""
@@ -174,7 +174,7 @@ class LoopExecutor:
         if threading.get_ident() == self._thread.ident:
             self._begin(attempts)
         else:
-            self._mailbox.post(self._begin, attempts)
+            self._postbox.post(self._begin, attempts)
 
     def interrupt(self, running: Running, reason: str) -> None:
         """Cancel an attempt, on the loop's thread."""
@@ -186,7 +186,7 @@ class LoopExecutor:
     def _main(self) -> None:
         loop = self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        self._mailbox = Mailbox(loop)
+        self._postbox = Postbox(loop)
         loop.call_soon(self._ready.set)
         try:
             loop.run_forever()

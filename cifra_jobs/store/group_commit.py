@@ -22,7 +22,7 @@ import structlog
 
 from cifra_jobs.backoff import reconnect_delays
 from cifra_jobs.errors import StoreUnavailable
-from cifra_jobs.mailbox import mailbox_of
+from cifra_jobs.postbox import postbox_of
 from cifra_jobs.store.base import Get, Operation, OperationRefused, Reply, StateStore
 from cifra_jobs.store.forks import renew_after_fork
 
@@ -141,14 +141,14 @@ class GroupCommit:
             StoreUnavailable: as in `call`.
         """
         loop = asyncio.get_running_loop()
-        mailbox = mailbox_of(loop)
+        postbox = postbox_of(loop)
         future: asyncio.Future[Outcome] = loop.create_future()
 
         def resolve(outcome: Outcome) -> None:
             if not future.done():
                 future.set_result(outcome)
 
-        self.submit(operations, lambda outcome: mailbox.post(resolve, outcome))
+        self.submit(operations, lambda outcome: postbox.post(resolve, outcome))
         try:
             async with asyncio.timeout(timeout_s):
                 return _replies(await future)

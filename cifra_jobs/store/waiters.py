@@ -18,7 +18,7 @@ import structlog
 
 from cifra_jobs.errors import StoreUnavailable, TaskNotFound
 from cifra_jobs.jobs.state import TaskRecord
-from cifra_jobs.mailbox import mailbox_of
+from cifra_jobs.postbox import postbox_of
 from cifra_jobs.store import wire
 from cifra_jobs.store.base import Get, Subscription, Unwatch, Watch
 from cifra_jobs.store.forks import renew_after_fork
@@ -99,7 +99,7 @@ class Waiters:
             StoreUnavailable: see `wait_final`.
         """
         loop = asyncio.get_running_loop()
-        mailbox = mailbox_of(loop)
+        postbox = postbox_of(loop)
         here: asyncio.Future[Future[TaskRecord]] = loop.create_future()
         there = self.wait_final(task_id)
 
@@ -107,7 +107,7 @@ class Waiters:
             if not here.done():
                 here.set_result(done)
 
-        there.add_done_callback(lambda done: mailbox.post(resolve, done))
+        there.add_done_callback(lambda done: postbox.post(resolve, done))
         try:
             return (await here).result()
         except asyncio.CancelledError:

@@ -1,7 +1,7 @@
 """Hand work from any thread to an event loop, one wake-up for a burst.
 
 ``loop.call_soon_threadsafe`` writes to a socket at every call; under load that costs more than the
-work handed over. A mailbox wakes its loop only when it goes from empty to not empty.
+work handed over. A postbox wakes its loop only when it goes from empty to not empty.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-__all__ = ["Mailbox", "mailbox_of"]
+__all__ = ["Postbox", "postbox_of"]
 
 
-class Mailbox:
+class Postbox:
     """Calls waiting for one event loop. Items run in order, on the loop's thread."""
 
     __slots__ = ("__weakref__", "_is_awake", "_items", "_loop")
@@ -53,14 +53,14 @@ class Mailbox:
                 )
 
 
-_mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = (
+_postboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Postbox] = (
     weakref.WeakKeyDictionary()
 )
 
 
-def mailbox_of(loop: asyncio.AbstractEventLoop) -> Mailbox:
-    """The one mailbox of a loop."""
-    mailbox = _mailboxes.get(loop)
-    if mailbox is None:
-        mailbox = _mailboxes.setdefault(loop, Mailbox(loop))
-    return mailbox
+def postbox_of(loop: asyncio.AbstractEventLoop) -> Postbox:
+    """The one postbox of a loop."""
+    postbox = _postboxes.get(loop)
+    if postbox is None:
+        postbox = _postboxes.setdefault(loop, Postbox(loop))
+    return postbox
