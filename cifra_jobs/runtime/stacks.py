@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
-import io
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable
 
 __all__ = ["dump_on", "format_stacks"]
+
+#: Coroutines in one dump; a loop may hold thousands, most of them at the same place.
+_TASKS_SHOWN = 200
+#: How coroutines, generators and async generators name their attributes.
+_KINDS = ("cr", "gi", "ag")
 
 
 def dump_on(signals: Iterable[signal.Signals]) -> None:
@@ -37,11 +41,28 @@ def format_stacks() -> str:
     for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented for debuggers
         parts.append(f"thread {names.get(ident, '?')} ({ident})")
         parts.append("".join(traceback.format_stack(frame)).rstrip())
-    for coroutine in _unfinished_tasks():
-        text = io.StringIO()
-        coroutine.print_stack(file=text)
-        parts.append(text.getvalue().rstrip())
+    tasks = _unfinished_tasks()
+    for task in tasks[:_TASKS_SHOWN]:
+        parts.append(f"coroutine {task.get_name()}")
+        parts.append("".join(traceback.format_list(_awaits(task))).rstrip())
+    if len(tasks) > _TASKS_SHOWN:
+        parts.append(f"and {len(tasks) - _TASKS_SHOWN} more coroutines")
     return "\n".join(parts)
+
+
+def _awaits(task: asyncio.Task[object]) -> list[traceback.FrameSummary]:
+    """Where a task is, down to the innermost await: `Task.get_stack` knows the outermost only."""
+    found: list[traceback.FrameSummary] = []
+    each: Any = task.get_coro()
+    while each is not None:
+        kind = next((k for k in _KINDS if hasattr(each, f"{k}_frame")), None)
+        if kind is None:
+            break
+        frame = getattr(each, f"{kind}_frame")
+        if frame is not None:
+            found += traceback.extract_stack(frame, limit=1)
+        each = getattr(each, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+    return found
 
 
 def _unfinished_tasks() -> list[asyncio.Task[object]]:

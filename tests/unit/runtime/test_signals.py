@@ -65,8 +65,14 @@ def test_a_dump_shows_threads_and_coroutines_by_name() -> None:
         is_waiting.set()
         gate.wait()
 
+    async def inner() -> None:
+        await asyncio.sleep(60)
+
+    async def outer() -> None:
+        await inner()
+
     async def sleep_on_the_loop() -> str:
-        asleep = asyncio.create_task(asyncio.sleep(60), name="long nap")
+        asleep = asyncio.create_task(outer(), name="long nap")
         await asyncio.sleep(0)
         text = format_stacks()
         asleep.cancel()
@@ -81,3 +87,5 @@ def test_a_dump_shows_threads_and_coroutines_by_name() -> None:
     assert "gatekeeper" in text
     assert "wait_at_the_gate" in text
     assert "long nap" in text
+    assert "in outer" in text
+    assert "in inner" in text, "down to where it waits"
