@@ -1,0 +1,135 @@
+"""The same tests over both makes: everything in memory, and RabbitMQ with Redis.
+
+Each test has an app of its own (the process's app while the test runs, so that ``@task`` inside a
+test registers there), one queue that its tasks go to by default, and workers in this process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+import cifra_jobs.app as app_module
+from tests.contract.kit import Gate, Ledger, Make, TestApp, Workers, delete_ladder, delete_queues
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, MutableMapping
+
+    from cifra_jobs.runtime.worker import Worker
+
+_URL = pytest.StashKey[str]()
+
+
+@pytest.fixture(params=["memory", "rabbitmq"])
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    """The make under test: ``memory``, and ``rabbitmq`` with Redis."""
+    if request.param == "memory":
+        yield Make("memory", {"type": "memory"}, {"type": "memory"})
+        return
+    rabbitmq = request.getfixturevalue("rabbitmq_server")
+    redis = request.getfixturevalue("redis_server")
+    made = Make(
+        "rabbitmq", {"type": "rabbitmq", "url": rabbitmq.url}, {"type": "redis", "url": redis.url}
+    )
+    yield made
+    delete_queues(rabbitmq.url, made.queues)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leave_no_ladder(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    url = request.config.stash.get(_URL, None)
+    if url is not None:
+        delete_ladder(url)
+
+
+@pytest.fixture
+def make_app(
+    make: Make,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., TestApp]]:
+    """Build an app with settings of one's own; it is the process's app until the test ends.
+
+    ``make_app(publish_timeout=0.5, …)``; ``transport=`` and ``store=`` replace parts.
+    """
+    # Away from the reference config.yaml of the repository.
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    before = app_module.current_app()
+    apps: list[TestApp] = []
+
+    def build(*, transport: Any = None, store: Any = None, **settings: Any) -> TestApp:
+        queue = settings.pop("queue", None) or make.new_queue()
+        defaults = {"queue": queue, **settings.pop("task_defaults", {})}
+        app = TestApp(
+            make.settings(task_defaults=defaults, **settings), transport=transport, store=store
+        )
+        app.queue = queue
+        apps.append(app)
+        app.install()
+        if not make.is_memory:
+            request.config.stash[_URL] = make.broker["url"]
+        return app
+
+    yield build
+    for app in reversed(apps):
+        app.close()
+    before.install()
+
+
+@pytest.fixture
+def app(make_app: Callable[..., TestApp]) -> TestApp:
+    """The process's app for this test, with a queue of its own as every task's default."""
+    return make_app()
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """Where task bodies note what they did."""
+    return Ledger()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """A gate that task bodies may wait at."""
+    gate = Gate()
+    yield gate
+    gate.open()
+
+
+@pytest.fixture
+def workers(app: TestApp) -> Iterator[Workers]:
+    """Starts and kills workers over ``app``: ``workers(concurrency=1)``, ``workers.kill(w)``."""
+    crew = Workers(app)
+    yield crew
+    crew.stop_all()
+
+
+@pytest.fixture
+def new_workers() -> Iterator[Callable[[TestApp], Workers]]:
+    """`workers` for a test that builds its app itself: ``workers = new_workers(app)``."""
+    crews: list[Workers] = []
+
+    def hire(app: TestApp) -> Workers:
+        crews.append(Workers(app))
+        return crews[-1]
+
+    yield hire
+    for crew in crews:
+        crew.stop_all()
+
+
+@pytest.fixture
+def worker(workers: Workers) -> Worker:
+    """One worker over ``app``, with two slots."""
+    return workers()
+
+
+@pytest.fixture
+def log_lines() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What was logged, as dicts."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
