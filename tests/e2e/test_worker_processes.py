@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,10 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 import cifra_jobs
+from cifra_jobs.testing.proxy import TcpProxy
 
 PROGRAM = str(Path(__file__).with_name("worker_tasks.py"))
 
@@ -198,6 +202,33 @@ def test_a_worker_that_cannot_import_its_tasks_ends_with_one_sentence(
     assert "worker_tasks cannot be imported: RuntimeError: broken on purpose" in deployment.log()
 
 
+def test_a_worker_without_its_broker_lives_and_is_not_ready_until_it_is_back(
+    deployment: Deployment,
+) -> None:
+    broker = urlsplit(deployment.environment["RABBITMQ_URL"])
+    with TcpProxy(str(broker.hostname), broker.port or 5672) as network:
+        login = f"{broker.username}:{broker.password}@{network.host}:{network.port}"
+        deployment.environment["RABBITMQ_URL"] = broker._replace(netloc=login).geturl()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        deployment.environment["CIFRA_PROBES__PORT"] = str(port)
+        worker = deployment.work(concurrency=1)
+        deployment.until(lambda: _probe(port, "/readyz") == 200, "it should become ready")
+        network.refuse()
+        network.cut()
+        deployment.until(lambda: _probe(port, "/readyz") == 503, "it should not be ready")
+        assert _probe(port, "/healthz") == 200
+        network.refuse(refuse=False)
+        deployment.until(lambda: _probe(port, "/readyz") == 200, "it should be ready again", 10)
+        children = _children_of(worker.pid)
+        deployment.send("nap", 3)
+        deployment.until(lambda: len(deployment.ledger("done")) == 3, "it should hear again")
+        assert {pid for _, pid in deployment.ledger("done")} <= set(children)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
+
+
 def test_children_end_with_a_supervisor_that_was_killed(deployment: Deployment) -> None:
     worker = deployment.work(concurrency=2, processes=2)
     deployment.send("nap", 40)
@@ -207,6 +238,17 @@ def test_children_end_with_a_supervisor_that_was_killed(deployment: Deployment) 
     worker.kill()
     worker.wait()
     deployment.until(lambda: not any(map(_is_alive, pids)), "the children should end", 15)
+
+
+def _probe(port: int, path: str) -> int:
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        client.request("GET", path)
+        return client.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        client.close()
 
 
 def _children_of(pid: int) -> list[int]:
