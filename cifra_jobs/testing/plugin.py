@@ -1,7 +1,9 @@
-"""The pytest plugin: servers for a session, a memory broker, an app with a worker.
+"""The pytest plugin: servers for a session, a memory broker, an app with or without a worker.
 
-Installed with cifra_jobs and loaded by pytest on its own. Imports are inside the fixtures, so that
-a test run that uses none of them pays nothing.
+Installed with cifra_jobs and loaded by pytest on its own::
+
+    def test_a_greeting_is_sent(jobs_app):
+        assert greet.delay("you").result(timeout=5) == "hello you"
 """
 
 from __future__ import annotations
@@ -14,10 +16,23 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cifra_jobs.app import App
     from cifra_jobs.brokers.memory import MemoryTransport
     from cifra_jobs.dev.discovery import FoundServer, Servers
 
-__all__ = ["cifra_servers", "memory_broker", "rabbitmq_server", "redis_server"]
+__all__ = [
+    "cifra_servers",
+    "idle_jobs_app",
+    "jobs_app",
+    "memory_broker",
+    "rabbitmq_server",
+    "redis_server",
+]
+
+#: Attempts at once of the worker of `jobs_app`.
+_CONCURRENCY = 8
+#: Seconds that runs get to end when a test is over.
+_GRACE_S = 5.0
 
 # The suites' own assertions should explain themselves like those of a test module.
 pytest.register_assert_rewrite("cifra_jobs.testing.conformance")
@@ -58,6 +73,40 @@ def memory_broker() -> Iterator[MemoryTransport]:
     transport = MemoryTransport()
     yield transport
     transport.close()
+
+
+@pytest.fixture
+def idle_jobs_app() -> Iterator[App]:
+    """This process's app on a broker and a store in memory, and no worker.
+
+    What is sent stays in its queue, for `cifra_jobs.testing.assert_enqueued`. Tasks that the test
+    itself declares are forgotten with it.
+    """
+    from cifra_jobs.app import current_app
+
+    app = current_app()
+    actors, queues = dict(app.broker.actors), dict(app.broker.queues)
+    app.configure(broker={"type": "memory"}, result_backend={"type": "memory"})
+    try:
+        yield app
+    finally:
+        app.close()
+        for registry, before in ((app.broker.actors, actors), (app.broker.queues, queues)):
+            registry.clear()
+            registry.update(before)
+
+
+@pytest.fixture
+def jobs_app(idle_jobs_app: App) -> Iterator[App]:
+    """`idle_jobs_app` with a worker that runs what is sent, in this process."""
+    from cifra_jobs.runtime.worker import Worker
+
+    worker = Worker(idle_jobs_app, name="test", concurrency=_CONCURRENCY)
+    worker.start()
+    try:
+        yield idle_jobs_app
+    finally:
+        worker.stop(_GRACE_S)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
