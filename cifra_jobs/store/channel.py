@@ -150,11 +150,9 @@ class Channels:
                         self._line = None
                     line.close()
             except StoreUnavailable as error:
-                self._settle_all()
-                if not self._closed.is_set():
-                    _log.warning("store.channels.away", error=str(error))
-                    self._closed.wait(next(delays))
-        self._settle_all()
+                self._settle_all(error)
+                self._closed.wait(next(delays))
+        self._settle_all(None)
 
     def _announce(self, line: Line) -> None:
         with self._lock:
@@ -196,13 +194,15 @@ class Channels:
         if is_return and listener.on_reconnect is not None:
             self._call(channel, listener.on_reconnect)
 
-    def _settle_all(self) -> None:
+    def _settle_all(self, error: StoreUnavailable | None) -> None:
         """The connection is away: nobody waits for it, and everybody will hear of its return."""
         with self._lock:
-            self._is_away = True
+            was_away, self._is_away = self._is_away, True
             for listener in (one for crowd in self._listeners.values() for one in crowd):
                 listener.was_in_force = False
                 listener.is_settled.set()
+        if error is not None and not was_away:
+            _log.warning("store.channels.away", error=str(error))
 
     def _call(self, channel: str, callback: Callable[..., None], *args: str) -> None:
         try:

@@ -5,7 +5,7 @@ local function stage(op)
   local id = op[2]
   local key = TASK .. id
   local r = call('HMGET', key, 'state', 'claim', 'flags')
-  if r[1] and is_final(r[1]) then
+  if r[1] and is_final(r[1]) and not flagged(r[3], 's') then
     return 0
   end
   if r[2] and not holds(r[2], op[3]) then
