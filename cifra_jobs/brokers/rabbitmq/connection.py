@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import random
 import socket
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["GET_EMPTY", "ChannelRefused", "Connection", "ConnectionLost", "Listener"]
 
 _log = structlog.get_logger(__name__)
+
+# pika tells one lost connection in up to six records, with tracebacks; here it is told in one.
+if logging.getLogger("pika").level == logging.NOTSET:
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 #: The reply of ``basic.get`` on an empty queue, for which pika has no callback.
 GET_EMPTY = pika.spec.Basic.GetEmpty
@@ -132,8 +137,8 @@ class _Link(pika.SelectConnection):  # type: ignore[misc]
         if self._transport is not None:
             self._terminate_stream(pika.exceptions.StreamLostError(reason))
 
-    def close_inherited(self) -> None:
-        # Close the descriptor only: the parent's connection must not notice.
+    def close_socket(self) -> None:
+        # The descriptor only: after a fork, the parent's connection must not notice.
         if self._transport is not None:
             self._transport._sock.close()
 
@@ -179,6 +184,7 @@ class Connection:
         self._up_since = 0.0
         self._waiting: list[Callable[[], None]] = []
         self._is_closing = False
+        self._is_abandoned = False
         self._ioloop = IOLoop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -189,7 +195,9 @@ class Connection:
         self._thread.start()
 
     def call(self, callback: Callable[[], None]) -> None:
-        """Run it on the I/O thread, soon."""
+        """Run it on the I/O thread, soon; in a forked child, never."""
+        if self._is_abandoned:
+            return
         self._ioloop.add_callback_threadsafe(partial(self._guard, callback))
 
     def close(self, timeout_s: float) -> None:
@@ -200,10 +208,11 @@ class Connection:
 
     def abandon(self) -> None:
         """After a fork, in the child: let go of what belongs to the parent."""
+        self._is_abandoned = True
         with contextlib.suppress(OSError, AttributeError):
             for link in (self._link, self._connecting):
                 if link is not None:
-                    link.close_inherited()
+                    link.close_socket()
             poller = self._ioloop._poller
             poller._r_interrupt.close()
             poller._w_interrupt.close()
@@ -326,6 +335,9 @@ class Connection:
             except Exception:  # noqa: BLE001 - the thread outlives everything
                 _log.exception("connection failed inside; reconnecting", connection=self.name)
                 self._guard(partial(self.drop, "an internal error"))
+        if self._link is not None:
+            # The broker did not answer the polite way.
+            self._link.close_socket()
         self._ioloop.close()
 
     def _guard(self, callback: Callable[[], None]) -> None:

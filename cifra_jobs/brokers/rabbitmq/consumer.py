@@ -29,6 +29,9 @@ __all__ = ["RabbitmqConsumer"]
 
 _log = structlog.get_logger(__name__)
 
+#: Strangers may send a higher one.
+_TOP_PRIORITY = 9
+
 
 class _Subscription:
     """One queue being consumed: the wish, and the channel that fulfils it for the time being."""
@@ -172,7 +175,7 @@ class RabbitmqConsumer(Consumer, Listener):
                 session.subscription.queue,
                 body,
                 message_id,
-                priority or 0,
+                min(priority or 0, _TOP_PRIORITY),
                 headers,
                 encoding,
                 is_redelivered,

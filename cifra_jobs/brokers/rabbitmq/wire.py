@@ -182,7 +182,7 @@ def settle_frame(channel: int, tag: int, *, is_ack: bool, is_multiple: bool) -> 
 
 
 def decode_properties(data: bytes, pos: int = 0) -> Properties:
-    """What a worker reads of a message's properties.
+    """What a worker reads of a message's properties; text that is not UTF-8 is made so.
 
     Raises:
         ValueError: these are no properties.
@@ -221,18 +221,18 @@ def _decode_properties(data: bytes, pos: int) -> Properties:
 
 def _read_short(data: bytes, pos: int) -> tuple[str, int]:
     end = pos + 1 + data[pos]
-    return data[pos + 1 : end].decode(), end
+    return data[pos + 1 : end].decode("utf-8", "replace"), end
 
 
 def _read_table(data: bytes, pos: int, end: int) -> dict[str, Any]:
     table: dict[str, Any] = {}
     while pos < end:
         stop = pos + 1 + data[pos]
-        key = data[pos + 1 : stop].decode()
+        key = data[pos + 1 : stop].decode("utf-8", "replace")
         if data[stop] == _LONG_STRING:
             start = stop + 5
             pos = start + _U32.unpack_from(data, stop + 1)[0]
-            table[key] = data[start:pos].decode()
+            table[key] = data[start:pos].decode("utf-8", "replace")
         else:
             table[key], pos = _read_value(data, stop)
     return table
@@ -265,7 +265,7 @@ def _read_value(data: bytes, pos: int) -> tuple[Any, int]:
     end = start + _U32.unpack_from(data, pos)[0]
     match chr(kind):
         case "S":
-            return data[start:end].decode(), end
+            return data[start:end].decode("utf-8", "replace"), end
         case "x":
             return data[start:end], end
         case "F":
