@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import get_args
@@ -42,6 +43,8 @@ def main(
     output: Path | None,
 ) -> None:
     """Measure Cifra Jobs beside Dramatiq and Celery, on private servers, in one run."""
+    # Whoever ends this run ends its servers and workers with it.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     # Into a file or a CI log, tables are as wide as they need to be.
     console = Console(width=None if sys.stdout.isatty() else 180)
     makes = make or get_args(Make)

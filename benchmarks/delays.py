@@ -13,7 +13,7 @@ from benchmarks.harness.stage import Stage
 CONTESTANTS = (
     Contestant("cifra", "cifra", processes=2, slots=4),
     Contestant("dramatiq", "dramatiq", processes=2, slots=4),
-    Contestant("celery", "celery", processes=2, slots=1, mode="solo"),
+    Contestant("celery 2x4 threads", "celery", processes=2, slots=4),
 )
 
 #: Seconds between which delays are drawn, evenly; the same ones for everybody.

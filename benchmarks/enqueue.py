@@ -10,10 +10,11 @@ from benchmarks.harness.figures import Sample
 from benchmarks.harness.session import QUEUE_KINDS, Session
 from benchmarks.harness.stage import Stage
 
-CIFRA = Contestant("cifra", "cifra", processes=0, slots=0)
+#: Nobody works in this question; the one process is never started.
+CIFRA = Contestant("cifra", "cifra", processes=1, slots=1)
 PEERS = (
-    Contestant("dramatiq", "dramatiq", processes=0, slots=0),
-    Contestant("celery", "celery", processes=0, slots=0),
+    Contestant("dramatiq", "dramatiq", processes=1, slots=1),
+    Contestant("celery", "celery", processes=1, slots=1),
 )
 
 #: Messages sent before counting begins: connections, declarations, caches.

@@ -31,7 +31,7 @@ broker = EvenBroker(url=run.amqp_url, confirm_delivery=run.confirm)
 broker.add_middleware(AsyncIO())
 if run.results:
     backend = RedisBackend(url=run.redis_url)
-    broker.add_middleware(Results(backend=backend, store_results=True))  # type: ignore[no-untyped-call]
+    broker.add_middleware(Results(backend=backend, store_results=True))
 dramatiq.set_broker(broker)
 
 

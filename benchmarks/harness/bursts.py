@@ -6,13 +6,16 @@ from time import monotonic
 from typing import Any
 
 from benchmarks.harness.figures import per_task_us
-from benchmarks.harness.stage import Stage
+from benchmarks.harness.stage import Stage, StageError
 
 
 def burst(stage: Stage, task: str, count: int, *args: Any) -> dict[str, float]:
     """Warm the workers, freeze them, fill the queue, let them run; the figures of that run.
 
     Neither booting nor publishing is in the figures: only what it takes to empty the queue.
+
+    Raises:
+        StageError: If not every task runs, or one runs while all should stand still.
     """
     stage.start_workers(task, *args)
     with stage.workers_held():
@@ -21,6 +24,8 @@ def burst(stage: Stage, task: str, count: int, *args: Any) -> dict[str, float]:
         stage.meter.start()
         begin = monotonic()
     times = stage.wait_for_tasks(0, count)
+    if min(times) < begin:
+        raise StageError(f"{stage.contestant.name}: a task ran while its worker was frozen.")
     stage.settle()
     return cost_figures(count, max(times) - begin, stage.meter.stop())
 

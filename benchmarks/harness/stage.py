@@ -108,6 +108,7 @@ class Stage:
             self.ask("load", warm_up_task, first, WARM_UP, *args)
             self.wait_for_tasks(first, WARM_UP)
             if len(self.ledger.pids) >= self.contestant.processes:
+                self._check_that_all_is_counted()
                 return
         raise StageError(f"{self.contestant.name}: not every process runs tasks.\n{self._logs()}")
 
@@ -117,10 +118,13 @@ class Stage:
         Raises:
             StageError: If some have not after `PATIENCE_S`.
         """
-        self.wait_until(lambda: not self.ledger.missing(first, count), "some tasks never ran")
+        self.wait_until(
+            lambda: not self.ledger.missing(first, count),
+            lambda: f"{self.ledger.missing(first, count)} of {count} tasks never ran",
+        )
         return self.ledger.times(first, count)
 
-    def wait_until(self, is_true: Callable[[], bool], complaint: str) -> None:
+    def wait_until(self, is_true: Callable[[], bool], complaint: Callable[[], str]) -> None:
         """Look until something is so.
 
         Raises:
@@ -130,7 +134,7 @@ class Stage:
         while not is_true():
             ended = any(worker.poll() is not None for worker in self._workers)
             if ended or monotonic() - begin > PATIENCE_S:
-                reason = "a worker ended" if ended else complaint
+                reason = "a worker ended" if ended else complaint()
                 raise StageError(f"{self.contestant.name}: {reason}.\n{self._logs()}")
             pause.wait(LOOK_S)
 
@@ -142,7 +146,7 @@ class Stage:
             self.settle()
             return self.meter.stop()["broker"] <= QUIET_CPU_S
 
-        self.wait_until(is_quiet, "the broker never came to rest")
+        self.wait_until(is_quiet, lambda: "the broker never came to rest")
 
     def settle(self) -> None:
         """Let the last acks and states go out."""
@@ -177,18 +181,28 @@ class Stage:
                     os.kill(stat.pid, signal.SIGKILL)
                 process.wait()
 
+    def _check_that_all_is_counted(self) -> None:
+        strays = self.ledger.pids - {stat.pid for stat in process_tree(self.worker_pids)}
+        if strays:
+            raise StageError(
+                f"{self.contestant.name}: {strays} run tasks outside the worker's tree."
+            )
+
     def _start(
         self, command: list[str], name: str, stdin: int = subprocess.DEVNULL
     ) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("wb") as log:
-            return subprocess.Popen(
-                command,
-                stdin=stdin,
-                stdout=subprocess.PIPE if stdin == subprocess.PIPE else log,
-                stderr=log,
-                cwd=self._folder,
-                env=self._environment,
-            )
+            try:
+                return subprocess.Popen(
+                    command,
+                    stdin=stdin,
+                    stdout=subprocess.PIPE if stdin == subprocess.PIPE else log,
+                    stderr=log,
+                    cwd=self._folder,
+                    env=self._environment,
+                )
+            except OSError as error:
+                raise StageError(f"{self.contestant.name}: cannot be started: {error}") from error
 
     def _logs(self) -> str:
         logs = sorted(self._folder.glob("*.log"))
