@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoded", "decode", "encode", "news_record", "record"]
 
-#: A verb, then texts and flat lists of fields and values; see the headers of ``lua/*.lua``.
+#: A verb, then texts; see the headers of ``lua/*.lua``.
 Encoded: TypeAlias = list[Any]
 
 _VERDICTS = {word: ClaimReply(word) for word in ("run", "busy", "stale", "revoked")}
@@ -70,7 +70,7 @@ def _created(op: Created, _now: int) -> Encoded:
         fields += ("root_id", op.root_id)
     if op.parent_id:
         fields += ("parent_id", op.parent_id)
-    return ["create", op.task_id, op.state, str(op.ttl_ms), fields]
+    return ["create", op.task_id, op.state, str(op.ttl_ms), *fields]
 
 
 def _send_failed(op: SendFailed, _now: int) -> Encoded:
@@ -105,7 +105,7 @@ def _progress(op: Progress, _now: int) -> Encoded:
         fields += ("stage", op.stage)
     if op.meta is not None:
         fields += ("meta", op.meta)
-    return ["progress", op.task_id, op.token, fields]
+    return ["progress", op.task_id, op.token, *fields]
 
 
 def _stage(op: Stage, now: int) -> Encoded:
@@ -140,10 +140,10 @@ def _finish(op: Finish, _now: int) -> Encoded:
         str(op.ttl_ms),
         f"{op.created_at} - {op.queue} {op.task_name}",
         f"{op.round} {op.token} {op.worker}",
-        fields,
         large,
         result_ttl,
         "1" if op.handed_over else "0",
+        *fields,
     ]
 
 

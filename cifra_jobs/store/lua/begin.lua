@@ -1,7 +1,7 @@
 -- Shared by all parts. Keys, fields and flags: store/keys.py.
 -- ARGV[1]: JSON, a list of operations; ARGV[2]: namespace.
 -- An operation is a list: its verb, then texts (numbers too: a stored number would be formatted
--- anew at each write) and flat lists of fields and values that go into HSET as they are.
+-- anew at each write), at the end often fields and values that go into HSET as they are.
 local call = redis.call
 local quote = cjson.encode
 local find = string.find

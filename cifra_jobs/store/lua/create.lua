@@ -1,5 +1,5 @@
 -- Created: a task is about to be published.
--- in:  id, state, ttl_ms, fields
+-- in:  id, state, ttl_ms, fields and values...
 -- out: the state now
 local function create(op)
   local key = TASK .. op[2]
@@ -11,7 +11,7 @@ local function create(op)
   elseif r[1] then
     return r[1]
   end
-  call('HSET', key, unpack(op[5]))
+  call('HSET', key, unpack(op, 5))
   call('PEXPIRE', key, op[4])
   return op[3]
 end

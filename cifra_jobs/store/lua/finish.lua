@@ -1,10 +1,10 @@
 -- Finish: the outcome of an attempt.
 -- in:  id, token, state, round, ttl_ms, what was sent, claim (these two for a record that lacks
---      them), fields, large result or '', result_ttl_ms ('' without a result),
---      handed_over ('1' or '0')
+--      them), large result or '', result_ttl_ms ('' without a result), handed_over ('1' or '0'),
+--      fields and values...
 -- out: 'ok', 'lost' or 'final'
 local function repeated(key, op, held, flags)
-  if op[12] == '1' then
+  if op[11] == '1' then
     save_flags(key, flags, without(flags, 'h'))
   end
   return holds(held, op[3]) and 'ok' or 'final'
@@ -19,7 +19,7 @@ end
 
 -- Forget a staged result, unless the outcome is the success that it was staged for.
 local function unstage(key, id, op, ended)
-  if op[11] ~= '' or (ended and op[4] ~= 'success') then
+  if op[10] ~= '' or (ended and op[4] ~= 'success') then
     call('HDEL', key, 'result')
     call('DEL', RESULT .. id)
   end
@@ -47,18 +47,22 @@ local function finish(op)
   if flagged(flags, 'g') then
     unstage(key, id, op, ended)
   end
-  call('HSET', key, unpack(op[9]))
-  if op[10] ~= '' then
-    call('SET', RESULT .. id, op[10], 'PX', op[11])
+  call('HSET', key, unpack(op, 12))
+  if op[9] ~= '' then
+    call('SET', RESULT .. id, op[9], 'PX', op[10])
   end
-  call('PEXPIRE', key, op[6])
+  -- A sixty-fourth of a life is not worth a write.
+  local ttl_ms = tonumber(op[6])
+  if math.abs(call('PTTL', key) - ttl_ms) > ttl_ms / 64 then
+    call('PEXPIRE', key, op[6])
+  end
   if flags then
     if flagged(flags, 'w') then
       tell(key, id, ended)
     end
     flags = without(without(flags, 's'), ended and '[gw]' or 's')
   end
-  if ended and op[12] == '0' then
+  if ended and op[11] == '0' then
     flags = with(flags, 'h')
   end
   save_flags(key, before, flags)

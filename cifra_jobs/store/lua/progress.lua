@@ -1,5 +1,5 @@
 -- Progress: news from a running task.
--- in:  id, token, fields (those that change)
+-- in:  id, token, fields and values (of those that change)...
 -- out: 1, or 0 when another holds the task
 local function progress(op)
   local key = TASK .. op[2]
@@ -7,8 +7,8 @@ local function progress(op)
   if not holds(r[2], op[3]) or is_final(r[1]) then
     return 0
   end
-  if #op[4] > 0 then
-    call('HSET', key, unpack(op[4]))
+  if op[4] then
+    call('HSET', key, unpack(op, 4))
   end
   if flagged(r[3], 'w') then
     tell(key, op[2], false)
