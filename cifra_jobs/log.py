@@ -33,7 +33,15 @@ _SECRET_KEYS = frozenset(
     {"api_key", "authorization", "cookie", "passwd", "password", "secret", "token"}
 )
 #: Loggers of libraries that are too talkative for a worker's log below this level.
-_QUIET = {"pika": logging.WARNING, "uvicorn.access": logging.WARNING, "asyncio": logging.WARNING}
+_QUIET = {
+    "asyncio": logging.WARNING,
+    "pika": logging.WARNING,
+    # A refused connection is seven errors of pika's, and one line of ours.
+    "pika.adapters": logging.CRITICAL,
+    # Asking whether a queue exists closes a channel where it does not.
+    "pika.channel": logging.ERROR,
+    "uvicorn": logging.WARNING,
+}
 
 
 class _Line(dict[str, Any]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from cifra_jobs.web import app as web_app
 from cifra_jobs.web.server import bind, serve
 
 if TYPE_CHECKING:
-    from cifra_jobs.config import Settings, WorkerEntry
+    from cifra_jobs.config import WorkerEntry
 
 __all__ = ["dev"]
 
@@ -55,7 +56,9 @@ def dev(*, memory: bool, port: int | None, include: tuple[str, ...], config: Pat
         }
         settings = settings_from(config, **overrides)
         configure_logging(settings.logging)
-        entries = _entries(settings, config, include)
+        app = App(settings)
+        app.install()
+        entries = _entries(app, config, include)
         variables = {
             "CIFRA_BROKER__TYPE": "rabbitmq",
             "CIFRA_BROKER__URL": found["RABBITMQ_URL"],
@@ -73,44 +76,43 @@ def _in_memory(config: Path | None, include: tuple[str, ...], overrides: dict[st
     overrides |= {"broker": {"type": "memory"}, "result_backend": {"type": "memory"}}
     settings = settings_from(config, **overrides)
     configure_logging(settings.logging)
-    entries = _entries(settings, config, include)
     place = settings.monitoring.flower
-    with bind(place.host, place.port) as listener:
-        app = App(settings)
-        app.install()
-        import_tasks(modules_to_import(include, settings.include))
-        worker = Worker(
-            app,
-            name="dev",
-            queues=sorted({queue for entry in entries.values() for queue in entry.queues}),
-            concurrency=sum(
-                entry.resolved(settings.workers).concurrency or 1 for entry in entries.values()
-            ),
-        )
-        worker.start()
-        try:
-            host, port = listener.getsockname()[:2]
-            _say(f"in memory, in process {os.getpid()}: nothing outlives it; Ctrl-C ends it")
-            _say(f"API at http://{host}:{port}; POST /api/tasks sends")
-            serve(web_app(can_send=True), listener)
-        finally:
-            worker.stop(settings.shutdown_grace)
-            app.close()
-
-
-def _entries(
-    settings: Settings, config: Path | None, include: tuple[str, ...]
-) -> dict[str, WorkerEntry]:
-    """The worker file's entries, or one worker for every queue that a task names."""
-    file = worker_file_if_any(config)
-    if file is not None:
-        return dict(file.workers)
     app = App(settings)
     app.install()
     try:
-        queues = named_queues(app, config, include)
+        entries = _entries(app, config, include)
+        with bind(place.host, place.port) as listener:
+            host, port = listener.getsockname()[:2]
+            _say(f"in memory, in process {os.getpid()}: nothing outlives it; Ctrl-C ends it")
+            _say(f"API at http://{host}:{port}; POST /api/tasks sends")
+            _work_and_serve(app, entries, listener)
     finally:
         app.close()
+
+
+def _work_and_serve(app: App, entries: dict[str, WorkerEntry], listener: socket.socket) -> None:
+    """One worker with the slots of all entries, in this process, until a signal."""
+    resolved = [entry.resolved(app.settings.workers) for entry in entries.values()]
+    worker = Worker(
+        app,
+        name="dev",
+        queues=sorted({queue for entry in resolved for queue in entry.queues}),
+        concurrency=sum(sum(entry.shares) for entry in resolved),
+    )
+    worker.start()
+    try:
+        serve(web_app(can_send=True), listener)
+    finally:
+        worker.stop(app.settings.shutdown_grace)
+
+
+def _entries(app: App, config: Path | None, include: tuple[str, ...]) -> dict[str, WorkerEntry]:
+    """The worker file's entries, or one worker for every queue that a task names."""
+    import_tasks(modules_to_import(include, app.settings.include))
+    file = worker_file_if_any(config)
+    if file is not None:
+        return dict(file.workers)
+    queues = named_queues(app, config, include)
     if not queues:
         raise ConfigError("there are no tasks: name their modules with --include")
     return WorkerFile.parse({"dev": {"queues": queues}}, source="the tasks").workers

@@ -64,12 +64,20 @@ def _checks(app: App, config: Path | None, include: tuple[str, ...]) -> Iterator
     yield from broker
     # With the broker away every queue would be told as missing.
     if broker[0].is_good:
-        try:
-            queues = named_queues(app, config, ())
-        except CifraError as error:
-            yield Check("queues", is_good=False, detail=str(error))
-        else:
-            yield from check_topology(app, queues)
-        yield from check_publishing(app)
+        yield from _topology(app, config)
     yield from check_store(app)
     yield from check_clock(app)
+
+
+def _topology(app: App, config: Path | None) -> Iterator[Check]:
+    try:
+        queues = named_queues(app, config, ())
+    except CifraError as error:
+        yield Check("queues", is_good=False, detail=str(error))
+        return
+    found = list(check_topology(app, queues))
+    yield from found
+    if all(check.is_good for check in found):
+        yield from check_publishing(app)
+    else:
+        yield Check("publishing", is_good=None, detail="not tried before the topology is right")

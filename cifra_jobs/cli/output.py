@@ -38,7 +38,12 @@ def json_out(value: Any) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
     """Print a table; a column of numbers is aligned to the right."""
     rows = [list(row) for row in rows]
-    made = Table(title=title or None, title_justify="left", header_style="bold")
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        header_style="bold",
+        show_header=any(columns),
+    )
     for index, name in enumerate(columns):
         is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         made.add_column(name, justify="right" if is_number else "left", overflow="fold")
@@ -73,11 +78,13 @@ def value_text(value: Any) -> str:
 
 def progress_bar() -> Progress:
     """A bar on standard error, gone when it is done; nothing where there is no terminal."""
+    on = console(err=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
-        console=console(err=True),
+        console=on,
         transient=True,
+        disable=not on.is_terminal,
     )

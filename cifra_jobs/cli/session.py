@@ -27,8 +27,8 @@ def opened(config: Path | None, *, include: Sequence[str] | None = None) -> Iter
         include: modules of tasks named at the command; ``None`` imports no tasks.
     """
     settings = settings_from(config)
-    # A command says what it has to say itself; the log is for what goes wrong.
-    level = "DEBUG" if settings.logging.level == "DEBUG" else "WARNING"
+    # A command says itself what went wrong, in one sentence; the log would say it again.
+    level = "DEBUG" if settings.logging.level == "DEBUG" else "ERROR"
     configure_logging(settings.logging.model_copy(update={"level": level}))
     app = App(settings)
     app.install()

@@ -140,6 +140,16 @@ class Settings(BaseSettings):
             return {**data, "result_backend": {"type": "memory", **backend}}
         return data
 
+    @field_validator("timezone")
+    @classmethod
+    def _no_use_for_it_yet(cls, zone: str) -> str:
+        if zone != "UTC":
+            raise NotYetBuilt(
+                f"timezone = {zone!r}: it is for schedules and daily figures, which are not built "
+                "yet; until then it is UTC"
+            )
+        return zone
+
     @field_validator("task_routes")
     @classmethod
     def _exact_names_only(cls, routes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

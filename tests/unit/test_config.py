@@ -307,6 +307,8 @@ def test_a_variable_of_kubernetes_is_not_taken_for_a_setting(
 def test_what_later_releases_build_is_refused() -> None:
     with pytest.raises(NotYetBuilt, match="schedules"):
         Settings(schedules={"nightly": {}})
+    with pytest.raises(NotYetBuilt, match="Europe/Berlin"):
+        Settings(timezone="Europe/Berlin")
     with pytest.raises(NotYetBuilt, match=r"reports\.\*"):
         Settings(task_routes={"reports.*": {"queue": "reports"}})
 
