@@ -22,7 +22,6 @@ import signal
 import socket
 import sys
 import threading
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cifra_jobs.app import App
@@ -32,6 +31,7 @@ from cifra_jobs.log import configure_logging, get_logger
 from cifra_jobs.runtime.children import ChildSpec
 from cifra_jobs.runtime.heartbeat import Heartbeat, resident_bytes
 from cifra_jobs.runtime.loader import import_tasks
+from cifra_jobs.runtime.share import Share
 from cifra_jobs.runtime.signals import DRAIN, DUMP, ROLL, SignalPipe, die_with_parent
 from cifra_jobs.runtime.stacks import dump_on, format_stacks
 from cifra_jobs.runtime.watchdog import HearingCheck, Watchdog
@@ -57,10 +57,6 @@ _EXIT_PATIENCE_S = 5.0
 _CUT_AFTER_S = 7.0
 #: Seconds past the grace that a process without a supervisor may take to drain.
 _ORPHAN_MARGIN_S = 10.0
-#: Seconds between two requests for a successor.
-_ASK_AGAIN_S = 30.0
-#: The share of its tasks after which a process has its successor booted.
-_NEARLY_DONE = 0.9
 
 
 class WorkerProcess:
@@ -84,8 +80,11 @@ class WorkerProcess:
         self._draining: str | None = None
         self._signal_count = 0
         self._last_facts: dict[str, Any] = {}
-        self._weighed_at = 0
-        self._asked_at: float | None = None
+        self._share = Share(
+            spec,
+            drain=lambda: self._begin_drain("max_memory"),
+            ask=lambda is_waiting: line.send("successor", is_waiting=is_waiting),
+        )
 
     def run(self) -> Exit:
         """Live the whole life of the process; returns the exit code."""
@@ -190,28 +189,10 @@ class WorkerProcess:
 
     def _look(self, worker: Worker) -> None:
         self._tell_facts(worker)
-        done, spec = worker.done_count, self._spec
         if worker.is_draining and self._draining is None:
             self._begin_drain("max_tasks")
-        elif spec.is_replaced_early and spec.max_tasks and done >= _NEARLY_DONE * spec.max_tasks:
-            self._ask_for_successor(is_waiting=False)
-        if spec.max_memory is None or done == self._weighed_at or self._draining:
-            return
-        self._weighed_at = done
-        weight = resident_bytes()
-        if weight <= spec.max_memory:
-            return
-        _log.info("over max_memory_per_child: to be replaced", rss=weight, limit=spec.max_memory)
-        if spec.is_replaced_early:
-            self._ask_for_successor(is_waiting=True)
-        else:
-            self._begin_drain("max_memory")
-
-    def _ask_for_successor(self, *, is_waiting: bool) -> None:
-        now = monotonic()
-        if self._asked_at is None or now - self._asked_at > _ASK_AGAIN_S:
-            self._asked_at = now
-            self._line.send("successor", is_waiting=is_waiting)
+        elif self._draining is None:
+            self._share.look(worker.done_count)
 
     def _tell_facts(self, worker: Worker) -> None:
         facts: dict[str, Any] = {

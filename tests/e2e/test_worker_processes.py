@@ -138,7 +138,7 @@ def test_a_process_is_replaced_after_its_share_of_tasks(deployment: Deployment) 
     assert worker.wait(30) == 0
     per_process = Counter(pid for _, pid in deployment.ledger("start"))
     assert len(deployment.ledger("start")) == 60, "none ran twice"
-    assert max(per_process.values()) <= 10
+    assert max(per_process.values()) <= 11, "what runs beside the tenth task ends as well"
     assert "died" not in deployment.log()
 
 

@@ -66,7 +66,8 @@ def nap(number: int) -> None:
 
 @task(retry=0)
 def eat(number: int) -> None:
-    """Keep ten megabytes for ever."""
+    """Keep ten megabytes for ever; slowly, as memory is weighed twice a second."""
+    threading.Event().wait(0.05)
     _hoard.append(bytearray(os.urandom(1) * 10_000_000))
     _note("done", number)
 
