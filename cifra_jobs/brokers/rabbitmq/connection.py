@@ -24,16 +24,16 @@ import pika.frame
 import structlog
 from pika.adapters.select_connection import IOLoop
 
-from cifra_jobs import __version__
 from cifra_jobs.backoff import reconnect_delays
+from cifra_jobs.brokers.rabbitmq.listener import ChannelRefused, ConnectionLost, Listener
+from cifra_jobs.brokers.rabbitmq.scanner import FrameScanner
 from cifra_jobs.brokers.rabbitmq.urls import describe
-from cifra_jobs.brokers.rabbitmq.wire import FrameScanner
 from cifra_jobs.clock import system_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["GET_EMPTY", "ChannelRefused", "Connection", "ConnectionLost", "Listener"]
+__all__ = ["GET_EMPTY", "Connection"]
 
 _log = structlog.get_logger(__name__)
 
@@ -53,48 +53,6 @@ _STABLE_S = 5.0
 _CONNECT_TIMEOUT_S = 5.0
 
 _NO_CHANNEL = 504
-
-
-class ConnectionLost(Exception):
-    """The connection is down, or went down before the answer came."""
-
-
-class ChannelRefused(Exception):
-    """The broker closed the channel.
-
-    Attributes:
-        code: its reply code: 404 not found, 406 precondition failed, 403 access refused …
-        text: its own words.
-    """
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"{text} ({code})")
-        self.code = code
-        self.text = text
-
-
-class Listener:
-    """What happens on a connection; every method is called on its I/O thread."""
-
-    def on_up(self) -> None:
-        """It is open; channels of before are gone."""
-
-    def on_down(self, reason: str) -> None:
-        """It is lost; the channels' own callbacks were called before."""
-
-    def on_blocked(self, *, is_blocked: bool) -> None:
-        """The broker takes no publishes (memory or disk alarm), or takes them again."""
-
-    def on_deliver(
-        self, channel: int, tag: int, properties: bytes, body: bytes, *, is_redelivered: bool
-    ) -> None:
-        """A message for a consumer on this channel number."""
-
-    def on_confirm(self, channel: int, tag: int, *, is_multiple: bool, is_ack: bool) -> None:
-        """Publishes on this channel number were confirmed or refused."""
-
-    def on_read_end(self) -> None:
-        """All that came with one read of the socket has been told."""
 
 
 class _Link(pika.SelectConnection):  # type: ignore[misc]
@@ -365,7 +323,7 @@ class Connection:
         parameters.client_properties = {
             "connection_name": f"{self.name} {os.getpid()}@{socket.gethostname()}",
             "product": "cifra_jobs",
-            "version": __version__,
+            "version": f"pika {pika.__version__}",
         }
         return parameters
 

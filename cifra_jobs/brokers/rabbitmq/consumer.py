@@ -15,15 +15,16 @@ import structlog
 
 from cifra_jobs.backoff import reconnect_delays
 from cifra_jobs.brokers.base import Consumer, Delivery
-from cifra_jobs.brokers.rabbitmq.connection import ChannelRefused, Connection, Listener
+from cifra_jobs.brokers.rabbitmq.connection import Connection
+from cifra_jobs.brokers.rabbitmq.listener import ChannelRefused, Listener
+from cifra_jobs.brokers.rabbitmq.properties import decode_properties
 from cifra_jobs.brokers.rabbitmq.settling import Ledger
-from cifra_jobs.brokers.rabbitmq.wire import decode_properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from cifra_jobs.brokers.rabbitmq.connection import ConnectionLost
     from cifra_jobs.brokers.rabbitmq.declaring import Declarer
+    from cifra_jobs.brokers.rabbitmq.listener import ConnectionLost
 
 __all__ = ["RabbitmqConsumer"]
 

@@ -11,7 +11,7 @@ from cifra_jobs.brokers.deadletters import REPLAYED_HEADER, DeadLetter
 from cifra_jobs.brokers.failure import FailureRecord
 from cifra_jobs.brokers.rabbitmq.connection import GET_EMPTY
 from cifra_jobs.brokers.rabbitmq.dialog import Dialog
-from cifra_jobs.brokers.rabbitmq.wire import is_stripped
+from cifra_jobs.brokers.rabbitmq.properties import is_stripped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

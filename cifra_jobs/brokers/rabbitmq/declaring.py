@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import structlog
 
 from cifra_jobs.brokers.rabbitmq import topology
-from cifra_jobs.brokers.rabbitmq.connection import ChannelRefused
+from cifra_jobs.brokers.rabbitmq.listener import ChannelRefused
 from cifra_jobs.errors import BrokerError, BrokerUnavailable, TopologyMismatch
 
 if TYPE_CHECKING:

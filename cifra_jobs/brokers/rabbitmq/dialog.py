@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from cifra_jobs.brokers.rabbitmq.connection import ConnectionLost
 from cifra_jobs.brokers.rabbitmq.declaring import to_broker_error
+from cifra_jobs.brokers.rabbitmq.listener import ConnectionLost
 from cifra_jobs.errors import BrokerUnavailable
 
 if TYPE_CHECKING:

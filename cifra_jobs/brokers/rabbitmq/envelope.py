@@ -7,8 +7,9 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from cifra_jobs.brokers.rabbitmq import delays
+from cifra_jobs.brokers.rabbitmq.properties import encode_properties
 from cifra_jobs.brokers.rabbitmq.topology import map_priority
-from cifra_jobs.brokers.rabbitmq.wire import encode_properties, publish_frames, publish_method
+from cifra_jobs.brokers.rabbitmq.wire import publish_frames, publish_method
 from cifra_jobs.errors import BrokerError
 
 if TYPE_CHECKING:

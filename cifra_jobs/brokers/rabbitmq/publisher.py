@@ -15,14 +15,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from cifra_jobs.backoff import exponential
-from cifra_jobs.brokers.rabbitmq.connection import (
-    ChannelRefused,
-    Connection,
-    ConnectionLost,
-    Listener,
-)
+from cifra_jobs.brokers.rabbitmq.connection import Connection
 from cifra_jobs.brokers.rabbitmq.envelope import Envelope, parse_version
 from cifra_jobs.brokers.rabbitmq.intake import Intake
+from cifra_jobs.brokers.rabbitmq.listener import ChannelRefused, ConnectionLost, Listener
 from cifra_jobs.brokers.rabbitmq.window import Window
 from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import BrokerError, UnknownQueue

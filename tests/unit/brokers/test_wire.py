@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika.frame import Body, Header, Method, decode_frame
 
+from cifra_jobs.brokers.rabbitmq import properties as props
+from cifra_jobs.brokers.rabbitmq import scanner as scanning
 from cifra_jobs.brokers.rabbitmq import wire
 
 HEADERS = st.dictionaries(
@@ -45,7 +47,7 @@ def encode(**values: Any) -> bytes:
         "content_encoding": None,
         "type_name": None,
     }
-    return wire.encode_properties(**(defaults | values))
+    return props.encode_properties(**(defaults | values))
 
 
 def frames_of(data: bytes) -> list[Any]:
@@ -90,7 +92,7 @@ def test_pika_reads_what_we_publish(
     assert (seen.message_id, seen.priority, seen.timestamp) == ("an id", priority, 1_700_000_000)
     assert (seen.content_type, seen.content_encoding) == ("application/json", encoding)
     assert (seen.type, seen.app_id, seen.delivery_mode) == ("reports.build", "cifra_jobs", 2)
-    kept = {key: value for key, value in headers.items() if not wire.is_stripped(key)}
+    kept = {key: value for key, value in headers.items() if not props.is_stripped(key)}
     assert (seen.headers or {}) == kept
     assert header.body_size == len(body)
     assert b"".join(each.fragment for each in bodies) == body
@@ -112,7 +114,7 @@ def test_we_read_what_pika_writes(headers: dict[str, Any], priority: int) -> Non
         user_id="u",
     )
     data = b"".join(written.encode())
-    assert wire.decode_properties(data) == ("gzip", headers, priority, "m")
+    assert props.decode_properties(data) == ("gzip", headers, priority, "m")
 
 
 def test_headers_of_the_brokers_own_dead_lettering_do_not_travel() -> None:
@@ -123,7 +125,7 @@ def test_headers_of_the_brokers_own_dead_lettering_do_not_travel() -> None:
         "x-delivery-count": 1,
         "kept": "d",
     }
-    _, seen, _, _ = wire.decode_properties(encode(headers=headers))
+    _, seen, _, _ = props.decode_properties(encode(headers=headers))
     assert seen == {"x-delivery-count": 1, "kept": "d"}
 
 
@@ -141,7 +143,7 @@ def test_a_message_id_that_is_too_long_is_refused() -> None:
 @given(st.binary(max_size=60))
 def test_garbage_for_properties_is_one_kind_of_error(data: bytes) -> None:
     try:
-        wire.decode_properties(data)
+        props.decode_properties(data)
     except ValueError:
         return
 
@@ -154,7 +156,7 @@ def test_deliveries_come_out_whole_however_the_socket_cuts_them(
         b"".join(delivery(1, tag, body, pieces=1 + tag % 3)) for tag, body in enumerate(bodies)
     )
     heard = Heard()
-    scanner = wire.FrameScanner(heard)
+    scanner = scanning.FrameScanner(heard)
     position = turn = 0
     while position < len(stream):
         size = cuts[turn % len(cuts)]
@@ -162,14 +164,14 @@ def test_deliveries_come_out_whole_however_the_socket_cuts_them(
         position += size
         turn += 1
     assert [(tag, body) for _, tag, _, body, _ in heard.deliveries] == list(enumerate(bodies))
-    ids = [wire.decode_properties(properties)[3] for _, _, properties, _, _ in heard.deliveries]
+    ids = [props.decode_properties(properties)[3] for _, _, properties, _, _ in heard.deliveries]
     assert ids == [f"m{tag}" for tag in range(len(bodies))]
     assert heard.frames == []
 
 
 def test_frames_of_other_channels_may_come_between_those_of_a_delivery() -> None:
     heard = Heard()
-    scanner = wire.FrameScanner(heard)
+    scanner = scanning.FrameScanner(heard)
     one, two = delivery(1, 7, b"body one"), delivery(2, 8, b"body two")
     beat = b"\x08\0\0\0\0\0\0\xce"
     scanner.feed(b"".join([one[0], two[0], beat, two[1], one[1], two[2], one[2]]))
@@ -186,18 +188,18 @@ def test_confirms_are_told_as_numbers() -> None:
         Method(1, pika.spec.Basic.Ack(5, multiple=True)).marshal(),
         Method(2, pika.spec.Basic.Nack(6)).marshal(),
     ]
-    wire.FrameScanner(heard).feed(b"".join(frames))
+    scanning.FrameScanner(heard).feed(b"".join(frames))
     assert heard.confirms == [(1, 5, True, True), (2, 6, False, False)]
 
 
 def test_a_stream_that_is_not_amqp_is_noticed() -> None:
     with pytest.raises(ValueError, match="does not end where it should"):
-        wire.FrameScanner(Heard()).feed(struct.pack(">BHI", 8, 0, 0) + b"\x00" * 20)
+        scanning.FrameScanner(Heard()).feed(struct.pack(">BHI", 8, 0, 0) + b"\x00" * 20)
 
 
 def test_the_rest_of_a_closed_channels_message_is_forgotten() -> None:
     heard = Heard()
-    scanner = wire.FrameScanner(heard)
+    scanner = scanning.FrameScanner(heard)
     frames = delivery(1, 7, b"body")
     scanner.feed(frames[0])
     scanner.forget(1)
