@@ -6,6 +6,7 @@ asked for them when the first message is sent.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -62,12 +63,19 @@ class Broker(DramatiqBroker):
     ) -> None:
         self._transport = transport
         self._dispatch = dispatch
+        self._booted_pid: int | None = None
         #: Grows whenever hooks bound to tasks may be out of date.
         self.middleware_version = 0
         if middleware is None:
             # Prometheus' own middleware serves a port of its own; ours is served by the worker.
             middleware = [m() for m in default_middleware if m.__name__ != "Prometheus"]
         super().__init__(middleware)
+
+    def boot(self) -> None:
+        """Tell the middleware, once in each process, that this process begins to run tasks."""
+        if self._booted_pid != os.getpid():
+            self._booted_pid = os.getpid()
+            self.emit_after("process_boot")
 
     def add_middleware(self, middleware: dramatiq.Middleware, **place: Any) -> None:
         """Add a Dramatiq middleware; it holds from the next message on."""

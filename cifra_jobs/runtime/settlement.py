@@ -262,27 +262,31 @@ class Settlement:
 
     def _ack(self, concluded: Sequence[tuple[Attempt, Outcome]]) -> None:
         worker = self._worker
+        plain_count = 0
         if len(concluded) == 1:
+            plain_count = 1
             attempt, outcome = concluded[0]
             hooks = worker.hooks_of(attempt)
             is_nack = isinstance(outcome, Dead)
             if hooks is not None:
                 hooks.settled(attempt, "before", is_nack=is_nack)
-            attempt.consumer.ack([attempt.delivery])
+            if not attempt.is_acked:
+                attempt.consumer.ack([attempt.delivery])
             if hooks is not None:
                 hooks.settled(attempt, "after", is_nack=is_nack)
         else:
             by_consumer: dict[Consumer, list[Delivery]] = {}
-            hooked = [pair for pair in concluded if worker.hooks_of(pair[0]) is not None]
-            for pair in hooked:
-                self._ack([pair])
-            for attempt, _ in (
-                concluded if not hooked else [p for p in concluded if p not in hooked]
-            ):
-                by_consumer.setdefault(attempt.consumer, []).append(attempt.delivery)
+            for pair in concluded:
+                attempt = pair[0]
+                if worker.hooks_of(attempt) is not None:
+                    self._ack([pair])
+                    continue
+                plain_count += 1
+                if not attempt.is_acked:
+                    by_consumer.setdefault(attempt.consumer, []).append(attempt.delivery)
             for consumer, deliveries in by_consumer.items():
                 consumer.ack(deliveries)
-        worker.settled(len(concluded))
+        worker.settled(plain_count)
 
 
 class _Publishing:

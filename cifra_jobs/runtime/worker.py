@@ -23,11 +23,11 @@ from dramatiq.broker import MessageProxy
 
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import dumps
-from cifra_jobs.errors import TaskRevoked, WouldDeadlock
+from cifra_jobs.errors import TaskRevoked, WorkerLost, WouldDeadlock
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.lifespan import enter_lifespans
 from cifra_jobs.jobs.options import RunOptions
-from cifra_jobs.jobs.outcome import Ended
+from cifra_jobs.jobs.outcome import Dead, Ended
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
@@ -153,7 +153,7 @@ class Worker:
         """
         broker = self.app.broker
         self.app.name = f"cifra worker {self.name}"
-        broker.emit_after("process_boot")
+        broker.boot()
         broker.emit_before("worker_boot", self)
         self._loop.start()
         self.context = self._loop.run(enter_lifespans(self._lifespans))
@@ -322,6 +322,9 @@ class Worker:
     def begin(self, attempt: Attempt) -> Running:
         """An attempt's function is about to be called."""
         running = Running(attempt, self)
+        if attempt.options.is_early_ack and not attempt.is_acked:
+            attempt.is_acked = True
+            attempt.consumer.ack([attempt.delivery])
         attempt.started_at = now_ms()
         self._running[attempt.token] = running
         self._fresh[attempt.token] = running
@@ -353,6 +356,16 @@ class Worker:
 
     def give_back(self, attempts: list[Attempt]) -> None:
         """Release claims and requeue: somebody else runs them, and no attempt was used."""
+        for attempt in [a for a in attempts if a.is_acked]:
+            # At most once was asked for: nobody may run it again, and somebody should know.
+            error = WorkerLost("its worker was stopped while it ran, and acks='early' runs it once")
+            self.settlement.settle([(attempt, Dead(error, "worker_lost"))])
+        attempts = [attempt for attempt in attempts if not attempt.is_acked]
+        lost = [attempt for attempt in attempts if attempt.is_acked]
+        if lost:
+            error = WorkerLost("its worker stopped, and acks='early' is at most once")
+            self.settlement.settle([(a, Dead(error, "worker_lost")) for a in lost])
+            attempts = [attempt for attempt in attempts if not attempt.is_acked]
         if not attempts:
             return
 
