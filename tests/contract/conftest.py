@@ -12,6 +12,8 @@ import pytest
 import structlog
 
 import cifra_jobs.app as app_module
+from cifra_jobs.wiring import open_store, open_transport
+from tests.contract.faults import FaultyStore, FaultyTransport
 from tests.contract.kit import Gate, Ledger, Make, TestApp, Workers, delete_ladder, delete_queues
 
 if TYPE_CHECKING:
@@ -54,22 +56,40 @@ def make_app(
 ) -> Iterator[Callable[..., TestApp]]:
     """Build an app with settings of one's own; it is the process's app until the test ends.
 
-    ``make_app(publish_timeout=0.5, …)``; ``transport=`` and ``store=`` replace parts.
+    ``make_app(publish_timeout=0.5, …)``. With ``is_faulty=True`` its ``faulty_transport`` and
+    ``faulty_store`` can be told to fail; ``beside=other`` is the app of another process of the
+    same deployment, with the same tasks.
     """
     # Away from the reference config.yaml of the repository.
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
     before = app_module.current_app()
     apps: list[TestApp] = []
+    opened: list[Any] = []
 
-    def build(*, transport: Any = None, store: Any = None, **settings: Any) -> TestApp:
-        queue = settings.pop("queue", None) or make.new_queue()
-        defaults = {"queue": queue, **settings.pop("task_defaults", {})}
-        app = TestApp(
-            make.settings(task_defaults=defaults, **settings), transport=transport, store=store
-        )
+    def build(*, is_faulty: bool = False, beside: Any = None, **more: Any) -> TestApp:
+        queue = more.pop("queue", None) or (beside.queue if beside else make.new_queue())
+        defaults = {"queue": queue, **more.pop("task_defaults", {})}
+        settings = make.settings(task_defaults=defaults, **more)
+        transport: Any = None
+        store: Any = None
+        if beside is not None and make.is_memory:
+            # Another process would reach the same servers; in memory they are these objects.
+            transport, store = unwrapped(beside.transport), unwrapped(beside.store)
+        if is_faulty:
+            trace: list[tuple[str, str]] = []
+            transport = FaultyTransport(transport or open_transport(settings, "test"), trace)
+            store = FaultyStore(store or open_store(settings, "test"), trace)
+            opened.extend([transport.inner, store.inner])
+        app = TestApp(settings, transport=transport, store=store)
+        if is_faulty:
+            app.faulty_transport, app.faulty_store = transport, store
+        if beside is not None:
+            app.broker.actors.update(beside.broker.actors)
+            app.broker.queues.update(beside.broker.queues)
         app.queue = queue
         apps.append(app)
-        app.install()
+        if beside is None:
+            app.install()
         if not make.is_memory:
             request.config.stash[_URL] = make.broker["url"]
         return app
@@ -77,7 +97,14 @@ def make_app(
     yield build
     for app in reversed(apps):
         app.close()
+    for part in opened:
+        part.close()
     before.install()
+
+
+def unwrapped(part: Any) -> Any:
+    """What is behind a faulty part."""
+    return part.inner if isinstance(part, FaultyTransport | FaultyStore) else part
 
 
 @pytest.fixture
@@ -109,7 +136,7 @@ def workers(app: TestApp) -> Iterator[Workers]:
 
 
 @pytest.fixture
-def new_workers() -> Iterator[Callable[[TestApp], Workers]]:
+def new_workers(make_app: Callable[..., TestApp]) -> Iterator[Callable[[TestApp], Workers]]:
     """`workers` for a test that builds its app itself: ``workers = new_workers(app)``."""
     crews: list[Workers] = []
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cifra_jobs.brokers.deadletters import DeadLetter
     from cifra_jobs.jobs.state import TaskRecord
+    from tests.contract.faults import FaultyStore, FaultyTransport
 
 #: One ladder of delays for the whole run: declaring its 28 levels takes RabbitMQ a second.
 NAMESPACE = f"contract-{secrets.token_hex(3)}"
@@ -117,6 +118,8 @@ class TestApp(App):
     __test__ = False
 
     queue: str
+    faulty_transport: FaultyTransport
+    faulty_store: FaultyStore
 
     def get(self, task_id: str) -> TaskRecord | None:
         """The record as the store has it now."""
@@ -193,6 +196,10 @@ class Workers:
     def stop_all(self) -> None:
         """Stop every worker that was started."""
         for worker, heart in reversed(self._started):
+            transport = getattr(worker.app, "faulty_transport", None)
+            if transport is not None and transport.is_dead:
+                # It would wait for what never comes.
+                continue
             worker.stop(0.2)
             heart.stop()
             worker.app.commit.submit([Gone(worker.worker_id)])
