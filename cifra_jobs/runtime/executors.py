@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from dramatiq.threading import raise_thread_exception
@@ -50,8 +51,9 @@ class ThreadExecutor:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the threads to go home; whether all did."""
+        deadline = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
@@ -85,10 +87,15 @@ class ThreadExecutor:
             finally:
                 bound_run.reset(token)
                 worker.end(running)
-            if running.stop_reason == "shutdown":
+            if running.stop_reason == "shutdown" and type(outcome) is not Succeeded:
                 worker.give_back([attempt])
                 return None
-        return worker.chain_of(attempt).after(attempt, outcome)
+        try:
+            return worker.chain_of(attempt).after(attempt, outcome)
+        finally:
+            # A traceback holds the frames that led to it: an error in a variable of one of them is
+            # a circle that only the garbage collector ends.
+            del outcome
 
     def _call(self, attempt: Attempt, running: Running) -> Outcome:
         options = attempt.options
@@ -98,20 +105,19 @@ class ThreadExecutor:
         if options.timeout_s is not None or options.soft_timeout_s is not None:
             timers = self._deadlines(running)
         running.thread_id = threading.get_ident()
-        outcome: Outcome
         try:
             try:
-                outcome = Succeeded(_call(attempt))
+                return Succeeded(_call(attempt))
             finally:
                 with running.lock:
                     running.thread_id = None
                     if running.stop_reason is not None or running.is_soft_due:
                         clear_thread_exception()
         except BaseException as error:  # noqa: BLE001 - whatever a task raises becomes its outcome
-            outcome = _failed(attempt, running, error)
-        for timer in timers:
-            timer.cancel()
-        return outcome
+            return _failed(attempt, running, error)
+        finally:
+            for timer in timers:
+                timer.cancel()
 
     def _deadlines(self, running: Running) -> list[Any]:
         options = running.attempt.options
@@ -221,7 +227,7 @@ class LoopExecutor:
             running.asyncio_task = asyncio.current_task()
             outcome = await self._call(attempt, running)
             worker.end(running)
-            if running.stop_reason == "shutdown":
+            if running.stop_reason == "shutdown" and type(outcome) is not Succeeded:
                 return None
         return worker.chain_of(attempt).after(attempt, outcome)
 

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-import structlog
+from cifra_jobs.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Loop"]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class Loop:
@@ -93,7 +93,10 @@ class Loop:
             try:
                 function()
             except Exception:  # noqa: BLE001 - one bad callback must not end it for all others
-                _log.exception("callback_failed", thread=self._name)
+                _log.exception("a callback failed", thread=self._name)
+            finally:
+                # No reference to the last call, and all it holds, while waiting for the next.
+                del function
 
     def _next(self) -> Callable[[], None] | None:
         with self._changed:
