@@ -417,7 +417,9 @@ class _Batch:
         """Declare those queues that are ours, then publish; RabbitMQ judges the others."""
         app = self._app
         try:
-            app.declare(app.queues_named() & queues)
+            named = app.queues_named()
+            # With nothing of ours on the server yet, it could not even say that a queue is unknown.
+            app.declare(named & queues or named)
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender must hear of it
             self._fail(dict.fromkeys(range(len(self._publications)), error))
             return

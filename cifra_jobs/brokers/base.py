@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from cifra_jobs.brokers.deadletters import DeadLetterBox
     from cifra_jobs.errors import BrokerError
 
 __all__ = ["Consumer", "Delivery", "Headers", "Publication", "QueueCounts", "Transport"]
@@ -172,6 +173,10 @@ class Transport(ABC):
     @abstractmethod
     def check(self) -> dict[str, str]:
         """Facts for ``cifra doctor`` and the banner: product, version, address, limits."""
+
+    @abstractmethod
+    def dead_letters(self, queue: str) -> DeadLetterBox:
+        """Browse, send again and throw away what died on this queue."""
 
     @abstractmethod
     def close(self, timeout_s: float = 5.0) -> None:

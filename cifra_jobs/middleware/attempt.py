@@ -39,8 +39,6 @@ class Attempt:
     proxy: MessageProxy | None = None
     #: Set once the function is called, ms since the epoch.
     started_at: int | None = None
-    #: Settled before its run: ``acks="early"``.
-    is_acked: bool = False
     #: Acked before the run (``acks="early"``): settlement has nothing left to ack.
     is_acked: bool = False
     #: The traceback of the last failure as text.

@@ -14,14 +14,14 @@ import dramatiq
 from cifra_jobs.brokers.failure import FailureRecord
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import loads
-from cifra_jobs.errors import DecodeError, StoreUnavailable, TaskRevoked
+from cifra_jobs.errors import DecodeError, StoreUnavailable, TaskRevoked, WorkerLost
 from cifra_jobs.jobs.message import decode, sent_on
-from cifra_jobs.jobs.outcome import Ended, Retry, Snoozed
+from cifra_jobs.jobs.outcome import Dead, Ended, Snoozed
 from cifra_jobs.jobs.state import TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware.attempt import Attempt
-from cifra_jobs.store.base import Claim, ClaimReply, Get
+from cifra_jobs.store.base import Claim, ClaimReply, Get, Started
 
 if TYPE_CHECKING:
     from cifra_jobs.brokers.base import Consumer, Delivery
@@ -34,6 +34,8 @@ log = get_logger(__name__)
 
 #: ms; first and longest wait for a task that no worker of this queue knows yet.
 _UNKNOWN_FIRST, _UNKNOWN_CAP = 1_000, 60_000
+#: Deaths of a worker process while it ran one task, after which the task is not run again.
+_POISON_DEATHS = 3
 #: ms; until a copy of a task that a living worker holds is looked at again.
 _BUSY_WAIT = 2_000
 #: ms; a due time this close is now: a timer of the broker has whole milliseconds.
@@ -201,17 +203,52 @@ class Intake:
             self._settle(
                 attempt, Snoozed(_BUSY_WAIT, "its argument is in the store, which is away")
             )
-        self._worker.ready([attempt for attempt in attempts if attempt not in readers])
+        rest = [attempt for attempt in attempts if attempt not in readers]
+        for attempt in rest:
+            if attempt.options.is_early_ack:
+                attempt.is_acked = True
+                attempt.consumer.ack([attempt.delivery])
+        self._worker.ready(rest)
 
     def _judge(self, attempts: list[Attempt], replies: list[Any]) -> None:
         granted = []
         for attempt, reply in zip(attempts, replies, strict=True):
-            if reply.verdict == "run":
-                granted.append(attempt)
-            else:
+            if reply.verdict != "run":
                 self._refuse(attempt, reply)
+            elif attempt.options.is_early_ack or reply.deaths >= _POISON_DEATHS:
+                self._grant_carefully(attempt, reply)
+            else:
+                granted.append(attempt)
         if granted:
             self._worker.ready(granted)
+
+    def _grant_carefully(self, attempt: Attempt, reply: ClaimReply) -> None:
+        """A task that kills its workers, and one that must not run twice."""
+        if reply.deaths >= _POISON_DEATHS:
+            died = f"its worker process died {reply.deaths} times while it ran"
+            self._settle(attempt, Dead(WorkerLost(died), "poison"))
+        elif reply.deaths:
+            died = "its worker process died while it ran, and acks='early' is at most once"
+            self._settle(attempt, Dead(WorkerLost(died), "worker_lost"))
+        else:
+            self._start_then_ack(attempt)
+
+    def _start_then_ack(self, attempt: Attempt) -> None:
+        """At most once: the start is on record before the ack, and the ack goes before the run."""
+        started = Started(
+            attempt.message.message_id,
+            attempt.token,
+            self._worker.worker_id,
+            attempt.retries + 1,
+            now_ms(),
+        )
+
+        def done(_: list[Reply] | StoreUnavailable) -> None:
+            attempt.is_acked = True
+            attempt.consumer.ack([attempt.delivery])
+            self._worker.ready([attempt])
+
+        self._app.commit.submit([started], done)
 
     def _refuse(self, attempt: Attempt, reply: ClaimReply) -> None:
         verdict = reply.verdict
@@ -236,7 +273,7 @@ class Intake:
             attempt.consumer.ack([attempt.delivery])
             self._worker.settled(1)
 
-    def _settle(self, attempt: Attempt, outcome: Ended | Retry | Snoozed) -> None:
+    def _settle(self, attempt: Attempt, outcome: Dead | Ended | Snoozed) -> None:
         self._worker.settlement.settle([(attempt, outcome)])
 
 

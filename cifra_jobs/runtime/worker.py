@@ -178,6 +178,7 @@ class Worker:
         with self._stop_lock:
             if self._ended.is_set():
                 return
+            self.dispatcher.pause()
             self.is_draining = True
             broker = self.app.broker
             broker.emit_before("worker_shutdown", self)
@@ -322,9 +323,6 @@ class Worker:
     def begin(self, attempt: Attempt) -> Running:
         """An attempt's function is about to be called."""
         running = Running(attempt, self)
-        if attempt.options.is_early_ack and not attempt.is_acked:
-            attempt.is_acked = True
-            attempt.consumer.ack([attempt.delivery])
         attempt.started_at = now_ms()
         self._running[attempt.token] = running
         self._fresh[attempt.token] = running
@@ -356,13 +354,9 @@ class Worker:
 
     def give_back(self, attempts: list[Attempt]) -> None:
         """Release claims and requeue: somebody else runs them, and no attempt was used."""
-        for attempt in [a for a in attempts if a.is_acked]:
-            # At most once was asked for: nobody may run it again, and somebody should know.
-            error = WorkerLost("its worker was stopped while it ran, and acks='early' runs it once")
-            self.settlement.settle([(attempt, Dead(error, "worker_lost"))])
-        attempts = [attempt for attempt in attempts if not attempt.is_acked]
         lost = [attempt for attempt in attempts if attempt.is_acked]
         if lost:
+            # At most once was asked for: nobody may run it again, and somebody should know.
             error = WorkerLost("its worker stopped, and acks='early' is at most once")
             self.settlement.settle([(a, Dead(error, "worker_lost")) for a in lost])
             attempts = [attempt for attempt in attempts if not attempt.is_acked]
@@ -547,7 +541,7 @@ class Worker:
 
     def _leave(self, reason: str) -> None:
         self._stop_reason = reason
-        self.is_draining = True
+        self.dispatcher.pause()
         threading.Thread(target=self.stop, name="cifra-leave", daemon=True).start()
 
     def _wait_idle(self, timeout_s: float | None) -> bool:

@@ -103,7 +103,8 @@ class ClaimReply(NamedTuple):
     """What a claim got.
 
     verdict:
-        ``run``: the token holds; go on.
+        ``run``: the token holds; go on. ``deaths`` says how often a worker died while it ran this
+        task, when the last holder did.
         ``done``: the task has ended in ``state``; ack, after repeating the hand-over if
         ``handed_over`` is false.
         ``stale``: a later copy of the message is on its way or was run; ack.
@@ -117,6 +118,7 @@ class ClaimReply(NamedTuple):
     #: The stored outcome of a ``done`` task that was not handed over.
     result: str | None = None
     error: str | None = None
+    deaths: int = 0
 
 
 class Started(NamedTuple):

@@ -13,10 +13,9 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import structlog
-
 from cifra_jobs.backoff import reconnect_delays
 from cifra_jobs.errors import StoreUnavailable
+from cifra_jobs.log import get_logger
 from cifra_jobs.store.base import Subscription
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IDLE_S", "Channels", "Line", "Listener"]
 
-_log = structlog.get_logger("cifra.store")
+_log = get_logger("cifra.store")
 
 #: Seconds of silence after which the connection is asked whether it lives; as long again for the
 #: answer.

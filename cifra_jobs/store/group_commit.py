@@ -18,10 +18,9 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
-import structlog
-
 from cifra_jobs.backoff import reconnect_delays
 from cifra_jobs.errors import StoreUnavailable
+from cifra_jobs.log import get_logger
 from cifra_jobs.postbox import postbox_of
 from cifra_jobs.store.base import Get, Operation, OperationRefused, Reply, StateStore
 from cifra_jobs.store.forks import renew_after_fork
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GroupCommit", "Outcome"]
 
-_log = structlog.get_logger("cifra.store")
+_log = get_logger("cifra.store")
 
 #: Submissions of one round trip; more wait for the next one.
 MAX_BATCH = 1000

@@ -133,9 +133,9 @@ class MemoryStore:
             self._tell(entry)
         return str(task.state)
 
-    def _claim(self, op: Claim) -> Reply:
+    def _claim(self, op: Claim) -> Reply:  # noqa: C901 - the verdicts of one table, in its order
         entry = self._shelf.take(op.task_id, op.ttl_ms)
-        task, has_run = entry.task, False
+        task, has_run, deaths = entry.task, False, 0
         if entry.has_ended:
             if entry.is_handed_over:
                 return ClaimReply("done", str(task.state))
@@ -151,10 +151,15 @@ class MemoryStore:
             if entry.is_held_by_another(op.token) and self._is_alive(task.worker):
                 return ClaimReply("busy")
             has_run = task.state == TaskState.RUNNING
+            if has_run and entry.is_held_by_another(op.token):
+                entry.deaths += 1
+                deaths = entry.deaths
         entry.round, entry.token, task.worker = op.round, op.token, op.worker
         if op.now - op.created_at > op.ttl_ms // 2:
             self._shelf.live_on(entry, op.ttl_ms)
-        return ClaimReply("revoked" if task.revoked and not has_run else "run")
+        if task.revoked and not has_run:
+            return ClaimReply("revoked")
+        return ClaimReply("run", str(TaskState.RUNNING) if deaths else None, deaths=deaths)
 
     def _started(self, op: Started) -> Reply:
         entry = self._held(op.task_id, op.token)

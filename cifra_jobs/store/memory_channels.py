@@ -6,8 +6,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-import structlog
-
+from cifra_jobs.log import get_logger
 from cifra_jobs.store.base import Subscription
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryChannels"]
 
-_log = structlog.get_logger("cifra.store")
+_log = get_logger("cifra.store")
 
 
 class MemoryChannels:

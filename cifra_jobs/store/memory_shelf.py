@@ -29,6 +29,7 @@ class Entry:
     is_send_failed: bool = False
     is_staged: bool = False
     is_handed_over: bool = True
+    deaths: int = 0
     channels: list[str] = field(default_factory=list)
 
     @property

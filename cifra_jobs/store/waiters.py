@@ -14,10 +14,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
-import structlog
-
 from cifra_jobs.errors import StoreUnavailable, TaskNotFound
 from cifra_jobs.jobs.state import TaskRecord
+from cifra_jobs.log import get_logger
 from cifra_jobs.postbox import postbox_of
 from cifra_jobs.store import wire
 from cifra_jobs.store.base import Get, Subscription, Unwatch, Watch
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Waiters"]
 
-_log = structlog.get_logger("cifra.store")
+_log = get_logger("cifra.store")
 
 
 @dataclass(slots=True, eq=False)

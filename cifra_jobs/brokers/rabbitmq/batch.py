@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from cifra_jobs.clock import system_clock
 from cifra_jobs.errors import BrokerError
+from cifra_jobs.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch"]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 #: Stands where no fate is known yet.
 _OPEN: Final = BrokerError("open")

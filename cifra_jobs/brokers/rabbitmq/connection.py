@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import pika
 import pika.exceptions
 import pika.frame
-import structlog
 from pika.adapters.select_connection import IOLoop
 
 from cifra_jobs.backoff import reconnect_delays
@@ -29,13 +28,14 @@ from cifra_jobs.brokers.rabbitmq.listener import ChannelRefused, ConnectionLost,
 from cifra_jobs.brokers.rabbitmq.scanner import FrameScanner
 from cifra_jobs.brokers.rabbitmq.urls import describe
 from cifra_jobs.clock import system_clock
+from cifra_jobs.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = ["GET_EMPTY", "Connection"]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 # pika tells one lost connection in up to six records, with tracebacks; here it is told in one.
 if logging.getLogger("pika").level == logging.NOTSET:

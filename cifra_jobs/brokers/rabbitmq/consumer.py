@@ -11,14 +11,13 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from cifra_jobs.backoff import reconnect_delays
 from cifra_jobs.brokers.base import Consumer, Delivery
 from cifra_jobs.brokers.rabbitmq.connection import Connection
 from cifra_jobs.brokers.rabbitmq.listener import ChannelRefused, Listener
 from cifra_jobs.brokers.rabbitmq.properties import decode_properties
 from cifra_jobs.brokers.rabbitmq.settling import Ledger
+from cifra_jobs.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RabbitmqConsumer"]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 #: Strangers may send a higher one.
 _TOP_PRIORITY = 9

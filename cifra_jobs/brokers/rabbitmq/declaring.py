@@ -7,11 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import structlog
-
 from cifra_jobs.brokers.rabbitmq import topology
 from cifra_jobs.brokers.rabbitmq.listener import ChannelRefused
 from cifra_jobs.errors import BrokerError, BrokerUnavailable, TopologyMismatch
+from cifra_jobs.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Declarer", "TopologyMode", "to_broker_error"]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 TopologyMode: TypeAlias = Literal["auto", "verify"]
 

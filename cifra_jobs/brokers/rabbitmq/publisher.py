@@ -12,8 +12,6 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from cifra_jobs.backoff import exponential
 from cifra_jobs.brokers.rabbitmq.connection import Connection
 from cifra_jobs.brokers.rabbitmq.envelope import Envelope, parse_version
@@ -22,6 +20,7 @@ from cifra_jobs.brokers.rabbitmq.listener import ChannelRefused, ConnectionLost,
 from cifra_jobs.brokers.rabbitmq.window import Window
 from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import BrokerError, UnknownQueue
+from cifra_jobs.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Publisher"]
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 #: Bytes handed to the socket in one go, and what may wait there before more is written.
 _CHUNK_BYTES = 1 << 18

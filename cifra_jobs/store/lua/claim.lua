@@ -1,8 +1,9 @@
 -- Claim: a worker asks for the right to run one delivery.
 -- in:  id, round, token, claim (round, token, worker), ttl_ms, what was sent (for a record that is
 --      missing), '1' when a record that exists should live ttl_ms from now, else ''
--- out: 'run', 'busy', 'stale' or 'revoked'; or {'done', state} or, when the hand-over is to be
---      repeated, {'done', state, result or false, error or false}
+-- out: 'run', 'busy', 'stale' or 'revoked'; or {'died', how often a holder died while it ran} for
+--      a task that may be run again; or {'done', state} or, when the hand-over is to be repeated,
+--      {'done', state, result or false, error or false}
 local function outcome(key, id, state, flags)
   if not flagged(flags, 'h') then
     return { 'done', state }
@@ -15,7 +16,7 @@ local function claim(op)
   local key = TASK .. op[2]
   local r = call('HMGET', key, 'state', 'claim', 'flags')
   local state, held, flags = r[1], r[2], r[3]
-  local round = '0'
+  local round, deaths = '0', 0
   if not state then
     call('HSET', key, 'state', 'queued', 'sent', op[7])
   elseif flagged(flags, 's') then
@@ -33,6 +34,8 @@ local function claim(op)
       end
     elseif token ~= '' and token ~= op[4] and call('EXISTS', WORKER .. worker) == 1 then
       return 'busy'
+    elseif token ~= '' and token ~= op[4] and state == 'running' then
+      deaths = call('HINCRBY', key, 'deaths', 1)
     end
   end
   call('HSET', key, 'claim', op[5])
@@ -42,5 +45,5 @@ local function claim(op)
   if flagged(flags, 'r') and not (state == 'running' and round == op[3]) then
     return 'revoked'
   end
-  return 'run'
+  return deaths > 0 and { 'died', deaths } or 'run'
 end

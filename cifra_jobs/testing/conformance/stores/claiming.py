@@ -111,13 +111,24 @@ class ClaimingCases:
         story.started("t1")
         if end == "gone":
             story.do(Gone("w1"))
-        assert story.claim("t2", worker="w2").verdict == "run"
+        taken_over = story.claim("t2", worker="w2")
+        assert (taken_over.verdict, taken_over.deaths) == ("run", 1)
         assert story.finish("t1", result='"zombie"') == "lost"
         assert story.progress("t1") is False
         assert story.release("t1") is False
         assert story.stage("t1") is False
         assert story.started("t2", attempts=2) is True
         assert (story.record.attempts, story.record.worker) == (2, "w2")
+
+    def test_only_deaths_of_a_running_task_are_counted(self, story: Story) -> None:
+        """Who claimed and died before the start is no suspect; each death while running is."""
+        story.created()
+        story.claim("t1", worker="w1")
+        assert story.claim("t2", worker="w2").deaths == 0
+        story.started("t2")
+        assert story.claim("t3", worker="w3").deaths == 1
+        story.started("t3", attempts=2)
+        assert story.claim("t4", worker="w4").deaths == 2
 
     def test_an_older_copy_is_stale_and_a_newer_one_takes_over(self, story: Story) -> None:
         """Rounds are the fence of a message that was sent on."""
