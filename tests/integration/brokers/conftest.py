@@ -1,5 +1,10 @@
+import socket
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
 
 import pika
 import pytest
@@ -15,13 +20,52 @@ NAMESPACE = "faults"
 MAX_MESSAGE_BYTES = 200_000
 
 
+@dataclass
+class Tls:
+    """How to reach the node over TLS."""
+
+    port: int
+    certificate: Path
+
+    @property
+    def url(self) -> str:
+        options = quote(str({"ca_certs": str(self.certificate), "server_hostname": "localhost"}))
+        return f"amqps://guest:guest@127.0.0.1:{self.port}/?ssl_options={options}"
+
+
 @pytest.fixture(scope="session")
-def node() -> Iterator[PrivateRabbitmq]:
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """A free port and a certificate for ``localhost``, its key beside it."""
+    certificate = tmp_path_factory.mktemp("tls") / "server.pem"
+    arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(certificate.with_suffix(".key")), "-out", str(certificate)]
+    command = ["openssl", *arguments.split(), *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return Tls(free.getsockname()[1], certificate)
+
+
+@pytest.fixture(scope="session")
+def node(tls: Tls) -> Iterator[PrivateRabbitmq]:
     """A broker that may be hurt."""
     if rabbitmq_scripts() is None:
         pytest.skip("no RabbitMQ is installed here")
-    with PrivateRabbitmq(config={"max_message_size": str(MAX_MESSAGE_BYTES)}, plugins=()) as node:
+    config = {
+        "max_message_size": str(MAX_MESSAGE_BYTES),
+        "listeners.ssl.1": f"127.0.0.1:{tls.port}",
+        "ssl_options.certfile": str(tls.certificate),
+        "ssl_options.keyfile": str(tls.certificate.with_suffix(".key")),
+        "ssl_options.cacertfile": str(tls.certificate),
+    }
+    with PrivateRabbitmq(config=config, plugins=()) as node:
         yield node
+
+
+@pytest.fixture
+def tls_url(node: PrivateRabbitmq, tls: Tls) -> str:
+    """Where the node is reached over TLS, by those who know its certificate."""
+    return tls.url
 
 
 @pytest.fixture

@@ -271,6 +271,26 @@ def test_a_person_finds_process_and_purpose_in_the_list_of_connections(
     assert f"cifra worker default consuming {os.getpid()}@" in listed
 
 
+def test_messages_large_and_small_travel_over_tls(
+    open_transport: Callable[..., RabbitmqTransport], queue: str, tls_url: str
+) -> None:
+    transport = open_transport(tls_url)
+    transport.declare([queue])
+    bodies = [b"%d" % number * (1 + number * 13 % 9000) for number in range(2_000)]
+    receiver = Receiver(transport, {queue: 100}, accept=True)
+    publish_bodies(transport, queue, bodies)
+    receiver.wait_for(len(bodies))
+    assert receiver.bodies() == bodies
+
+
+def test_a_certificate_of_strangers_is_refused(
+    open_transport: Callable[..., RabbitmqTransport], tls_url: str
+) -> None:
+    transport = open_transport(tls_url.partition("?")[0])
+    (error,) = publish(transport, make("any"), timeout_s=2)
+    assert "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
 def test_a_callback_that_raises_does_not_stop_the_publisher(
     transport: RabbitmqTransport, queue: str
 ) -> None:
