@@ -97,7 +97,7 @@ def _exceptions(value: Any) -> tuple[type[BaseException], ...]:
     classes = tuple(value) if isinstance(value, tuple | list | set | frozenset) else (value,)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-            raise ValueError("an exception class or a tuple of them")
+            raise ValueError("an exception class or a tuple of them")  # noqa: TRY004 - as above
     return classes
 
 
