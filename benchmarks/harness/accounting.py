@@ -84,6 +84,12 @@ def pss_mb(roots: Iterable[int]) -> float:
     return sum(parse_pss_mb(_read(file)) for file in files)
 
 
+def is_frozen(pid: int) -> bool:
+    """Whether every thread of a process stands still after a SIGSTOP, or the process is gone."""
+    texts = [_read(thread / "stat") for thread in (PROC / str(pid) / "task").glob("*")]
+    return all(text.rpartition(") ")[2].startswith("T") for text in texts if text)
+
+
 def connection_count(roots: Iterable[int], port: int) -> int:
     """Open TCP connections from these process trees to `port` of this machine."""
     tables = _read(PROC / "net" / "tcp"), _read(PROC / "net" / "tcp6")

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.contestants.ledger import Ledger
 from benchmarks.contestants.run import Run
-from benchmarks.harness.accounting import Meter, process_tree
+from benchmarks.harness.accounting import Meter, is_frozen, process_tree
 from benchmarks.harness.contestants import Contestant
 from benchmarks.harness.servers import Servers
 
@@ -162,6 +162,8 @@ class Stage:
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
+            # On a busy machine a thread may run on until another one has taken the signal.
+            self.wait_until(lambda: all(map(is_frozen, pids)), lambda: "a worker did not freeze")
             yield
         finally:
             for pid in pids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -65,3 +66,14 @@ def test_an_open_connection_of_this_process_is_counted_once() -> None:
         assert accounting.connection_count([os.getpid()], port) == 0
         with socket.create_connection(("127.0.0.1", port)):
             assert accounting.connection_count([os.getpid()], port) == 1
+
+
+def test_a_process_is_frozen_once_it_has_taken_the_signal() -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        assert not accounting.is_frozen(child.pid)
+        child.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        assert accounting.is_frozen(child.pid)
+        child.send_signal(signal.SIGCONT)
+        assert child.stdin
+        child.stdin.close()
