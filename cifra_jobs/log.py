@@ -17,7 +17,7 @@ import orjson
 import structlog
 from structlog.stdlib import ProcessorFormatter
 
-from cifra_jobs.config.secrets import mask
+from cifra_jobs.config.addresses import mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

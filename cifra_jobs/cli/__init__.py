@@ -29,13 +29,13 @@ _USAGE = 2
     cls=LazyGroup,
     path=(),
     commands={
-        "worker": "cifra_jobs.cli.worker:worker",
+        "worker": "cifra_jobs.cli.workers:worker",
         "task": "cifra_jobs.cli.tasks:task",
         "queue": "cifra_jobs.cli.queues:queue",
         "config": "cifra_jobs.cli.configuration:config",
-        "doctor": "cifra_jobs.cli.doctor:doctor",
-        "dev": "cifra_jobs.cli.dev:dev",
-        "flower": "cifra_jobs.cli.flower:flower",
+        "doctor": "cifra_jobs.cli.diagnosis:doctor",
+        "dev": "cifra_jobs.cli.development:dev",
+        "flower": "cifra_jobs.cli.web:flower",
     },
     help_lines={
         "worker": "Start workers.",

@@ -1,7 +1,7 @@
 """Settings: YAML, environment and keywords in; frozen, validated models out."""
 
+from cifra_jobs.config.addresses import mask
 from cifra_jobs.config.problems import nearest, setting_fields
-from cifra_jobs.config.secrets import mask
 from cifra_jobs.config.sections import (
     BrokerSettings,
     FlowerSettings,

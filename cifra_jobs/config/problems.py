@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from cifra_jobs.config.secrets import mask
+from cifra_jobs.config.addresses import mask
 from cifra_jobs.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cifra_jobs.config.secrets import mask, split_urls
+from cifra_jobs.config.addresses import mask, split_urls
 from cifra_jobs.config.units import Bytes, Count, Port, Positive, Seconds
 
 __all__ = [

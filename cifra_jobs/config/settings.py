@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from cifra_jobs.config.addresses import mask
 from cifra_jobs.config.problems import config_error
-from cifra_jobs.config.secrets import mask
 from cifra_jobs.config.sections import (
     BrokerSettings,
     LoggingSettings,

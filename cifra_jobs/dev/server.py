@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from cifra_jobs.clock import system_clock
-from cifra_jobs.dev.spawn import LOOPBACK, ReservedPort, spawn
+from cifra_jobs.dev.children import LOOPBACK, ReservedPort, spawn
 from cifra_jobs.errors import ServerUnavailable
 
 __all__ = ["PrivateServer"]

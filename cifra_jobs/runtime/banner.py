@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cifra_jobs.config import Settings
     from cifra_jobs.runtime.children import Child
 
-__all__ = ["banner", "show_banner"]
+__all__ = ["ready_panel", "show_banner"]
 
 _log = get_logger("cifra.worker")
 
@@ -43,7 +43,7 @@ def show_banner(
     """
     stream = stream if stream is not None else sys.stderr
     if stream.isatty():
-        Console(file=stream).print(banner(children, settings))
+        Console(file=stream).print(ready_panel(children, settings))
         return
     servers = _servers(children, settings)
     _log.info(
@@ -58,7 +58,7 @@ def show_banner(
     )
 
 
-def banner(children: Sequence[Child], settings: Settings) -> Panel:
+def ready_panel(children: Sequence[Child], settings: Settings) -> Panel:
     """The panel for a terminal."""
     servers = _servers(children, settings)
     facts = Table.grid(padding=(0, 2))

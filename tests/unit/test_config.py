@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cifra_jobs.config import Settings, WorkerDefaults, WorkerEntry, WorkerFile, mask
+from cifra_jobs.config.addresses import split_urls
 from cifra_jobs.config.problems import model_of
 from cifra_jobs.config.problems import setting_fields as fields_of
-from cifra_jobs.config.secrets import split_urls
 from cifra_jobs.config.units import parse_bytes
 from cifra_jobs.errors import ConfigError, NotYetBuilt
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cifra_jobs.dev import PrivateRabbitmq, PrivateRedis, discovery, find_servers
-from cifra_jobs.dev.spawn import ReservedPort
+from cifra_jobs.dev.children import ReservedPort
 from cifra_jobs.errors import ServerUnavailable
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import socket
 
-from cifra_jobs.dev.spawn import LOOPBACK, ReservedPort
+from cifra_jobs.dev.children import LOOPBACK, ReservedPort
 
 
 def test_reserved_ports_differ_even_when_random_is_seeded_alike() -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cifra_jobs.config import Settings, WorkerEntry
 from cifra_jobs.errors import ConfigError
-from cifra_jobs.runtime.banner import banner
+from cifra_jobs.runtime.banner import ready_panel
 from cifra_jobs.runtime.children import Child, ChildSpec
 from cifra_jobs.runtime.fleet import plan
 from cifra_jobs.runtime.wire import Line
@@ -82,5 +82,5 @@ def _child(spec: ChildSpec) -> Child:
 
 def _render(child: Child, settings: Settings) -> str:
     out = io.StringIO()
-    Console(file=out, width=100, no_color=True).print(banner([child], settings))
+    Console(file=out, width=100, no_color=True).print(ready_panel([child], settings))
     return out.getvalue()
