@@ -27,7 +27,7 @@ from cifra_jobs.errors import TaskRevoked, WorkerLost, WouldDeadlock
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.lifespan import enter_lifespans
 from cifra_jobs.jobs.options import RunOptions
-from cifra_jobs.jobs.outcome import Dead, Ended
+from cifra_jobs.jobs.outcome import Dead, Ended, Snoozed
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
@@ -38,7 +38,7 @@ from cifra_jobs.runtime.intake import Intake
 from cifra_jobs.runtime.running import Running
 from cifra_jobs.runtime.settlement import Settlement
 from cifra_jobs.runtime.timers import Timers
-from cifra_jobs.store.base import Finish, Progress, Release, Started
+from cifra_jobs.store.base import Beat, Finish, Gone, Progress, Release, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -162,6 +162,9 @@ class Worker:
             self.app.declare(queues)
         self._subscription = self.app.store.subscribe(self.app.control_channel, self._on_control)
         self._threads.start()
+        # Before the first claim: that of a worker nobody has heard of counts as that of a dead one.
+        ttl_ms = int(self.app.settings.worker_ttl * 1000)
+        self.app.commit.submit([Beat(self.worker_id, "{}", ttl_ms)])
         if queues:
             self._consume(queues)
         if self._only is None:
@@ -354,11 +357,15 @@ class Worker:
 
     def give_back(self, attempts: list[Attempt]) -> None:
         """Release claims and requeue: somebody else runs them, and no attempt was used."""
-        lost = [attempt for attempt in attempts if attempt.is_acked]
-        if lost:
-            # At most once was asked for: nobody may run it again, and somebody should know.
+        acked = [attempt for attempt in attempts if attempt.is_acked]
+        if acked:
+            # At most once was asked for: what has begun, nobody may run again, and somebody should
+            # know. What has not is sent again.
             error = WorkerLost("its worker stopped, and acks='early' is at most once")
-            self.settlement.settle([(a, Dead(error, "worker_lost")) for a in lost])
+            unrun = Snoozed(0, "its worker stopped before it began")
+            self.settlement.settle(
+                [(a, Dead(error, "worker_lost") if a.started_at else unrun) for a in acked]
+            )
             attempts = [attempt for attempt in attempts if not attempt.is_acked]
         if not attempts:
             return
@@ -556,6 +563,7 @@ class Worker:
         except Exception:
             log.exception("a worker lifespan failed while it was left")
         self._loop.stop()
+        self.app.commit.submit([Gone(self.worker_id)])
         self.app.commit.flush(_LAST_WORDS_S)
         for consumer in self._consumers:
             consumer.close(timeout_s=10)
