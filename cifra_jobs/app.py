@@ -244,13 +244,13 @@ class App:
         """
         body = encode(message)
         encoding = None
+        limit = self.settings.max_message_size
+        if len(body) > limit:
+            raise ArgumentError(
+                f"the message for {message.actor_name} has {len(body)} bytes;"
+                f" max_message_size is {limit}. Pass a key to the data instead"
+            )
         if len(body) > COMPRESS_ABOVE:
-            limit = self.settings.max_message_size
-            if len(body) > limit:
-                raise ArgumentError(
-                    f"the message for {message.actor_name} has {len(body)} bytes;"
-                    f" max_message_size is {limit}. Pass a key to the data instead"
-                )
             body, encoding = codec.compress(body), codec.DEFLATE
         options = message.options
         headers = options.get("headers")
@@ -266,21 +266,31 @@ class App:
             type_name=message.actor_name,
         )
 
-    def dispatch(self, messages: Sequence[tuple[dramatiq.Message[Any], int]]) -> Sending:
+    def dispatch(
+        self,
+        messages: Sequence[tuple[dramatiq.Message[Any], int]],
+        *,
+        awaits_records: bool = True,
+    ) -> Sending:
         """Send messages, each with a delay in ms, as one batch; never blocks for the confirms.
 
         The ``pending`` records go out in the same breath. What is refused is refused before
         anything is sent.
+
+        Args:
+            messages: each with its delay.
+            awaits_records: done only once the records are written as well, so that whoever gets
+                the id finds it; without, a record may be a few milliseconds late.
         """
         publications = [self.publication(m, m.queue_name, delay) for m, delay in messages]
         created: list[Operation] = [
             self._created(m, p) for (m, _), p in zip(messages, publications, strict=True)
         ]
         sending: Sending = Future()
-        batch = _Batch(self, publications, sending)
+        batch = _Batch(self, publications, sending, awaits_records=awaits_records)
         unknown = {p.queue for p in publications} - self._declared
         # Submitted before the publish, so that a record is older than the run of its task.
-        self.commit.submit(created, batch.on_created)
+        self.commit.submit(created, batch.on_created, is_lazy=not awaits_records)
         if unknown:
             # Declaring waits for the broker; the caller may be an event loop.
             self._on_pool(lambda: batch.declare_and_publish(unknown))
@@ -397,12 +407,20 @@ class App:
 class _Batch:
     """Messages sent together: done when all are confirmed and their records are written."""
 
-    def __init__(self, app: App, publications: list[Publication], sending: Sending) -> None:
+    def __init__(
+        self,
+        app: App,
+        publications: list[Publication],
+        sending: Sending,
+        *,
+        awaits_records: bool,
+    ) -> None:
         self._app = app
         self._publications = publications
         self._sending = sending
         self._lock = threading.Lock()
-        self._waits_for = 2
+        self._awaits_records = awaits_records
+        self._waits_for = 2 if awaits_records else 1
         self._error: BaseException | None = None
         self._is_retried = False
 
@@ -429,7 +447,8 @@ class _Batch:
         """The records are written, or Redis is away: the publish counts all the same."""
         if isinstance(replies, CifraError):
             log.warning("sent without a record: Redis is away", error=str(replies))
-        self._one_done()
+        if self._awaits_records:
+            self._one_done()
 
     def _on_confirmed(self, errors: list[BrokerError | None]) -> None:
         failed = {i: error for i, error in enumerate(errors) if error is not None}

@@ -14,7 +14,14 @@ from typing import Any
 from cifra_jobs import codec
 from cifra_jobs.errors import DecodeError, EncodeError, RemoteError
 
-__all__ = ["MAX_MESSAGE", "MAX_TRACEBACK", "describe", "format_traceback", "rebuild"]
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_TRACEBACK",
+    "describe",
+    "format_traceback",
+    "rebuild",
+    "text_of",
+]
 
 #: Characters; enough for any frame list a person reads, small enough for a message header.
 MAX_TRACEBACK = 8_000
@@ -70,7 +77,7 @@ def _describe_one(error: BaseException) -> dict[str, Any]:
     cls = type(error)
     described: dict[str, Any] = {
         "type": f"{cls.__module__}:{cls.__qualname__}",
-        "message": _shortened(_text_of(error), MAX_MESSAGE),
+        "message": _shortened(text_of(error), MAX_MESSAGE),
     }
     try:
         args = codec.pack(list(error.args))
@@ -82,7 +89,8 @@ def _describe_one(error: BaseException) -> dict[str, Any]:
     return described
 
 
-def _text_of(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What the exception says, whatever its ``__str__`` does."""
     try:
         return str(error).encode("utf-8", "replace").decode()
     except Exception as problem:  # noqa: BLE001 - __str__ of a user's exception may do anything
@@ -99,7 +107,7 @@ def _rebuild_one(described: dict[str, Any]) -> BaseException:
     try:
         error = cls(*codec.unpack(described["args"]))
         is_same = (
-            _text_of(error)[:MAX_MESSAGE] == message[:MAX_MESSAGE] or len(message) >= MAX_MESSAGE
+            text_of(error)[:MAX_MESSAGE] == message[:MAX_MESSAGE] or len(message) >= MAX_MESSAGE
         )
     except Exception:  # noqa: BLE001 - a user's __init__ may refuse its own args in any way
         return stand_in

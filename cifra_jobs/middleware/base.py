@@ -10,6 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cifra_jobs.jobs.failure import format_traceback
+from cifra_jobs.jobs.outcome import Dead
+from cifra_jobs.log import get_logger
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from cifra_jobs.middleware.attempt import Attempt
 
 __all__ = ["Chain", "Policy"]
+
+log = get_logger(__name__)
 
 
 class Policy:
@@ -47,7 +53,11 @@ class Chain:
     def before(self, attempt: Attempt) -> Outcome | None:
         """The first outcome that a policy gives instead of the run, if any does."""
         for before in self._befores:
-            outcome = before(attempt)
+            try:
+                outcome = before(attempt)
+            except Exception as error:
+                log.exception("a policy failed", task_id=attempt.message.message_id)
+                outcome = _broken(attempt, error)
             if outcome is not None:
                 return outcome
         return None
@@ -55,8 +65,18 @@ class Chain:
     def after(self, attempt: Attempt, outcome: Outcome) -> Outcome:
         """What becomes of the run, after all policies."""
         for after in self._afters:
-            outcome = after(attempt, outcome)
+            try:
+                outcome = after(attempt, outcome)
+            except Exception as error:
+                log.exception("a policy failed", task_id=attempt.message.message_id)
+                outcome = _broken(attempt, error)
         return outcome
+
+
+def _broken(attempt: Attempt, error: Exception) -> Outcome:
+    """The end of an attempt whose rules raise: they would raise at each retry as well."""
+    attempt.traceback = format_traceback(error)
+    return Dead(error, "policy")
 
 
 def overrides(middleware: Any, hook: str, base: type) -> bool:

@@ -13,7 +13,7 @@ import dramatiq
 
 from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import TaskExpired
-from cifra_jobs.jobs.failure import format_traceback
+from cifra_jobs.jobs.failure import format_traceback, text_of
 from cifra_jobs.jobs.outcome import Dead, Ended, FollowUp, Succeeded
 from cifra_jobs.jobs.signatures import Signature
 from cifra_jobs.jobs.tasks import Task
@@ -54,6 +54,9 @@ class Callbacks(Policy):
         ):
             for i, name in enumerate(options.on_failure):
                 self._add(attempt, outcome, f"on_failure.{i}", name, self._failure_args)
+            if type(outcome) is Dead and outcome.reason == "retries_exhausted":
+                for i, name in enumerate(options.on_retry_exhausted):
+                    self._add(attempt, outcome, f"on_retry_exhausted.{i}", name, _exhausted_args)
             for i, link in enumerate(message.options.get("link_error", ())):
                 self._add_link(
                     attempt, outcome, f"link_error.{i}", link, self._texts(attempt, outcome.error)
@@ -127,12 +130,19 @@ class Callbacks(Policy):
     def _failure_args(self, attempt: Attempt, outcome: Any, *, is_task: bool) -> tuple[Any, ...]:
         if is_task:
             return self._texts(attempt, outcome.error)
-        error = {"type": type(outcome.error).__name__, "message": str(outcome.error)}
+        error = {"type": type(outcome.error).__name__, "message": text_of(outcome.error)}
         return (attempt.message.asdict(), error)
 
     def _texts(self, attempt: Attempt, error: BaseException) -> tuple[str, str, str]:
         traceback = attempt.traceback or format_traceback(error)
-        return (attempt.message.message_id, f"{type(error).__name__}: {error}", traceback)
+        return (attempt.message.message_id, f"{type(error).__name__}: {text_of(error)}", traceback)
+
+
+def _exhausted_args(attempt: Attempt, _outcome: Outcome, *, is_task: bool) -> tuple[Any, ...]:
+    """As Dramatiq's own middleware gives them, whatever kind the callback is."""
+    del is_task
+    budget = {"retries": attempt.retries, "max_retries": attempt.options.max_retries}
+    return (attempt.message.asdict(), budget)
 
 
 def _queue_of(actor: dramatiq.Actor[Any, Any]) -> str:

@@ -25,7 +25,7 @@ from cifra_jobs.brokers.failure import FailureRecord
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import dumps
 from cifra_jobs.errors import UnknownQueue
-from cifra_jobs.jobs.failure import describe, format_traceback
+from cifra_jobs.jobs.failure import describe, format_traceback, text_of
 from cifra_jobs.jobs.message import sent_on
 from cifra_jobs.jobs.outcome import Dead, Ended, Failed, Retry, Snoozed, Succeeded
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
@@ -164,7 +164,7 @@ class Settlement:
             queue=attempt.delivery.queue,
             reason=outcome.reason if isinstance(outcome, Dead) else str(outcome.state),
             exception_type=f"{cls.__module__}.{cls.__qualname__}",
-            message=str(error),
+            message=text_of(error),
             traceback=attempt.traceback or format_traceback(error),
             attempts=_attempts(attempt),
             first_ms=attempt.message.message_timestamp,
@@ -334,13 +334,16 @@ def _before(attempt: Attempt) -> str:
 def _cause(outcome: Outcome) -> dict[str, Any]:
     match outcome:
         case Retry(delay_ms=delay_ms, error=error):
-            return {"delay_s": delay_ms / 1000, "error": f"{type(error).__name__}: {error}"}
+            return {
+                "delay_s": delay_ms / 1000,
+                "error": f"{type(error).__name__}: {text_of(error)}",
+            }
         case Snoozed(delay_ms=delay_ms, reason=reason):
             return {"delay_s": delay_ms / 1000, "reason": reason}
         case Ended(error=error) | Failed(error=error):
-            return {"error": f"{type(error).__name__}: {error}"}
+            return {"error": f"{type(error).__name__}: {text_of(error)}"}
         case Dead(error=error, reason=reason):
-            return {"error": f"{type(error).__name__}: {error}", "reason": reason}
+            return {"error": f"{type(error).__name__}: {text_of(error)}", "reason": reason}
     return {}
 
 
