@@ -6,10 +6,10 @@ test registers there), one queue that its tasks go to by default, and workers in
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 import cifra_jobs.app as app_module
 from cifra_jobs.wiring import open_store, open_transport
@@ -17,7 +17,7 @@ from tests.contract.faults import FaultyStore, FaultyTransport
 from tests.contract.kit import Gate, Ledger, Make, TestApp, Workers, delete_ladder, delete_queues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping
+    from collections.abc import Callable, Iterator
 
     from cifra_jobs.runtime.worker import Worker
 
@@ -156,7 +156,7 @@ def worker(workers: Workers) -> Worker:
 
 
 @pytest.fixture
-def log_lines() -> Iterator[list[MutableMapping[str, Any]]]:
-    """What was logged, as dicts."""
-    with structlog.testing.capture_logs() as lines:
-        yield lines
+def log_lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    """What was logged so far, as dicts: ``event``, ``level``, ``task_id``, …."""
+    caplog.set_level(logging.INFO)
+    return lambda: [record.msg for record in caplog.records if isinstance(record.msg, dict)]

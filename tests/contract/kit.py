@@ -150,7 +150,7 @@ class TestApp(App):
 
     def dead(self, queue: str | None = None) -> list[DeadLetter]:
         """The dead letters of the test's queue."""
-        return self.transport.dead_letters(queue or self.queue).browse()  # type: ignore[attr-defined, no-any-return]
+        return self.transport.dead_letters(queue or self.queue).browse()
 
     def ready(self, queue: str | None = None) -> int:
         """Messages that wait in the test's queue."""
@@ -202,7 +202,6 @@ class Workers:
                 continue
             worker.stop(0.2)
             heart.stop()
-            worker.app.commit.submit([Gone(worker.worker_id)])
 
 
 def delete_queues(url: str, queues: set[str]) -> None:

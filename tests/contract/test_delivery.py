@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -155,8 +156,9 @@ def test_a_crash_between_two_steps_of_settlement_changes_nothing_already_done(
 
     transport.before = store.before = crash
     handle = first.delay()
-    new_workers(dying)(beats=False, concurrency=1)
+    doomed = new_workers(dying)(beats=False, concurrency=1)
     eventually(lambda: transport.is_dead)
+    app.commit.call([Gone(doomed.worker_id)], 5)
     new_workers(app)(concurrency=1)
     assert handle.result(10) == 7
     ledger.wait_for(lambda entries: ("after", 7) in entries)
@@ -417,3 +419,48 @@ def test_a_publication_that_names_no_priority_is_served(
     assert isinstance(app.publication(message, app.queue, 0), Publication)
     app.broker.enqueue(message)
     ledger.wait(1)
+
+
+def test_an_early_acked_task_that_had_not_begun_survives_the_stop_of_its_worker(
+    app: TestApp, workers: Workers, ledger: Ledger, gate: Gate
+) -> None:
+    @task
+    def blocking() -> None:
+        ledger("blocking")
+        gate.wait()
+
+    @task(acks="early")
+    def once() -> str:
+        ledger("ran")
+        return "done"
+
+    first = workers(concurrency=1, prefetch_multiplier=2)
+    blocking.delay()
+    ledger.wait(1)
+    handle = once.delay()
+    eventually(lambda: app.ready() == 0)
+    app.commit.flush(5)
+    stopper = threading.Thread(target=first.stop)
+    stopper.start()
+    eventually(lambda: app.ready() == 1)
+    gate.open()
+    stopper.join()
+    workers(concurrency=1)
+    assert handle.result(5) == "done"
+    assert ledger.entries == ["blocking", "ran"]
+
+
+def test_copies_that_wait_for_a_worker_run_once_however_they_meet_it(
+    app: TestApp, workers: Workers, ledger: Ledger
+) -> None:
+    @task
+    def work() -> None:
+        ledger("ran")
+
+    message = work.message()
+    copies(app, message, 6)
+    # Its very first claims, before its first sign of life on the timer.
+    workers(concurrency=8, beats=False)
+    eventually(lambda: app.state(message.message_id) == "success")
+    eventually(lambda: app.ready() == 0)
+    assert ledger.entries == ["ran"]
