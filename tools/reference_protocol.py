@@ -178,8 +178,9 @@ def topology() -> str:
     return (
         table(("name", "kind", "arguments"), shown)
         + f"\n\nLevels 03 to {top} go on likewise: each holds twice as long and dead-letters one"
-        f" level down. {delays.LEVEL_COUNT} levels hold {days:.1f} hours; the worker sends the rest of"
-        " a longer delay on. How: [delays](../explanation/delays.md).\n\n## Bindings of a queue\n\n"
+        f" level down. {delays.LEVEL_COUNT} levels hold {days:.1f} hours; the worker sends the rest"
+        " of a longer delay on. How: [delays](../explanation/delays.md)."
+        "\n\n## Bindings of a queue\n\n"
         + table(("from", "key", "to"), bound)
         + "\n\n## Policies\n\nSet them on the server; we never do. They are in"
         " [rabbitmq/](../../rabbitmq/README.md).\n\n"
