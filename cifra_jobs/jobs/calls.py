@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from cifra_jobs.errors import ArgumentError
+from cifra_jobs.errors import ArgumentError, OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import CodeType
 
-__all__ = ["call_checker", "is_self_first", "reads_free_self"]
+__all__ = ["call_checker", "check_names", "is_self_first", "reads_free_self"]
 
 _MARK = {
     inspect.Parameter.POSITIONAL_ONLY: "",
@@ -68,6 +69,22 @@ def _compiled_probe(parameters: list[inspect.Parameter]) -> Callable[..., None]:
     exec(f"def probe({', '.join(parts)}): pass", scope)  # noqa: S102
     probe: Callable[..., None] = scope["probe"]
     return probe
+
+
+def check_names(fn: Callable[..., Any], names: Iterable[str], owner: str) -> None:
+    """Refuse names of arguments that ``fn`` does not take.
+
+    Raises:
+        OptionError: with the nearest name; a misspelt name would hide nothing.
+    """
+    parameters = inspect.signature(fn).parameters
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return
+    for name in names:
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(parameters)}"
+            raise OptionError(f"{owner} names {name!r}, which is no argument; {hint}")
 
 
 def is_self_first(fn: Callable[..., Any]) -> bool:

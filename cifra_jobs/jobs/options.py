@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cifra_jobs.errors import NotYetBuilt, OptionError
@@ -16,7 +16,7 @@ from cifra_jobs.errors import NotYetBuilt, OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["OPTIONS", "Option", "RunOptions", "normalize", "run_options"]
+__all__ = ["CALL_KEYWORDS", "OPTIONS", "Option", "RunOptions", "normalize", "run_options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ MAX_SECONDS = 1e11
 #: As RabbitMQ carries it.
 _TOP_PRIORITY = 9
 _LONGEST_QUEUE_NAME = 64
+#: Bytes; as AMQP's property ``type`` carries it.
+_LONGEST_NAME = 255
 
 
 def _seconds(value: Any) -> float:
@@ -80,6 +82,22 @@ def _priority(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _TOP_PRIORITY:
         raise ValueError("a whole number from 0 to 9, 9 is served first")
     return value
+
+
+def _name(value: Any) -> str:
+    is_fit = isinstance(value, str) and value.isprintable()
+    if not is_fit or not 0 < len(value.encode()) <= _LONGEST_NAME:
+        raise ValueError(f"1 to {_LONGEST_NAME} bytes of printable text")
+    return str(value)
+
+
+def _expires(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value
+    try:
+        return _seconds(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or a datetime") from None
 
 
 def _queue(value: Any) -> str:
@@ -142,7 +160,7 @@ def _option(
 OPTIONS: dict[str, Option] = {
     option.name: option
     for option in (
-        _option("name", "unique name", str, per_call=False, actor_name=_same),
+        _option("name", "unique name", _name, per_call=False, actor_name=_same),
         _option("queue", "queue", _queue, queue_name=_same),
         _option("priority", "0..9, 9 is served first", _priority, broker_priority=_same),
         _option("retry", "retries after the first run", _count, max_retries=_same),
@@ -169,14 +187,29 @@ OPTIONS: dict[str, Option] = {
             ignore_result=lambda value: not _boolean(value),
         ),
         _option("result_expires", "s; how long it is kept", _positive_seconds, result_ttl=_from_ms),
-        _option("expires", "s; drop a run that would start later", _same, max_age=_from_ms),
+        _option(
+            "expires",
+            "s or datetime; drop a run that would start later",
+            _expires,
+            max_age=_from_ms,
+        ),
         _option("on_success", "task(s) sent after success", _callbacks),
         _option("on_failure", "task(s) sent after the final failure", _callbacks),
+        _option("on_retry_exhausted", "task(s) sent when the budget is used up", _callbacks),
         _option("acks", "'late' or 'early'", _acks),
+        _option(
+            "notify_shutdown",
+            "interrupt the task's thread when its worker begins to stop",
+            _boolean,
+            per_call=False,
+        ),
         _option("bind", "pass the current task first", _boolean, per_call=False),
         _option("sensitive", "arguments masked in logs and views", _names, per_call=False),
     )
 }
+
+#: Keywords of `Task.apply_async` that are not task options.
+CALL_KEYWORDS = frozenset({"countdown", "eta", "task_id", "headers", "link", "link_error"})
 
 #: Documented options that come with later work: refused, never ignored.
 LATER: dict[str, str] = {
@@ -273,6 +306,7 @@ class RunOptions:
     expires: Any = None
     on_success: tuple[str, ...] = ()
     on_failure: tuple[str, ...] = ()
+    on_retry_exhausted: tuple[str, ...] = ()
     is_early_ack: bool = False
     sensitive: tuple[str, ...] = ()
 
@@ -298,6 +332,7 @@ def run_options(canonical: Mapping[str, Any]) -> RunOptions:
         expires=get("expires"),
         on_success=tuple(get("on_success", ())),
         on_failure=tuple(get("on_failure", ())),
+        on_retry_exhausted=tuple(get("on_retry_exhausted", ())),
         is_early_ack=get("acks") == "early",
         sensitive=get("sensitive", ()),
     )

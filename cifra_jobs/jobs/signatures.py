@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from cifra_jobs.errors import NotYetBuilt
+from cifra_jobs.jobs.options import CALL_KEYWORDS
 from cifra_jobs.jobs.port import backend
 
 if TYPE_CHECKING:
@@ -69,10 +70,11 @@ class Signature(Generic[R]):
 
     def set(self, *, immutable: bool | None = None, **options: Any) -> Signature[R]:
         """A copy with more options; a wrong option is refused here, before anything is sent."""
-        self.task.check_call_options(options)
+        canonical = self.task.check_call_options(options)
+        keywords = {name: options[name] for name in options.keys() & CALL_KEYWORDS}
         return replace(
             self,
-            options={**self.options, **options},
+            options={**self.options, **canonical, **keywords},
             immutable=self.immutable if immutable is None else immutable,
         )
 
@@ -99,7 +101,9 @@ class Signature(Generic[R]):
     ) -> TaskHandle[R]:
         """Send it with more arguments and options; see `Task.apply_async`."""
         call = self.clone(*args, **(kwargs or {}))
-        return call.task.apply_async(call.args, call.kwargs, **{**call.options, **options})
+        if options:
+            call = call.set(**options)
+        return call.task.apply_async(call.args, call.kwargs, **call.options)
 
     async def apply(self, *args: Any, **kwargs: Any) -> R:
         """Send it, wait, return the result."""
@@ -111,7 +115,10 @@ class Signature(Generic[R]):
         data: dict[str, Any] = {"task": self.task_name, "args": list(self.args)}
         data["kwargs"] = self.kwargs
         if self.options:
-            data["options"] = self.options
+            data["options"] = {
+                name: _linked_dicts(value) if name in ("link", "link_error") else value
+                for name, value in self.options.items()
+            }
         if self.immutable:
             data["immutable"] = True
         return data
@@ -144,6 +151,11 @@ class Signature(Generic[R]):
             if self.options
             else ""
         )
+
+
+def _linked_dicts(links: Any) -> list[Any]:
+    several = links if isinstance(links, list | tuple) else [links]
+    return [link.to_dict() if isinstance(link, Signature) else link for link in several]
 
 
 def signature(

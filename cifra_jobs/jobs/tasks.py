@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
@@ -10,11 +11,11 @@ import dramatiq
 
 from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import OptionError
-from cifra_jobs.jobs.calls import call_checker, is_self_first, reads_free_self
+from cifra_jobs.jobs.calls import call_checker, check_names, is_self_first, reads_free_self
 from cifra_jobs.jobs.current import bound_run, current_task
+from cifra_jobs.jobs.envelope import id_of, wire_options
 from cifra_jobs.jobs.handle import TaskHandle
-from cifra_jobs.jobs.moments import eta_of, expiry_of
-from cifra_jobs.jobs.options import RunOptions, normalize, run_options
+from cifra_jobs.jobs.options import CALL_KEYWORDS, RunOptions, normalize, run_options
 from cifra_jobs.jobs.port import backend
 from cifra_jobs.jobs.signatures import Signature
 
@@ -27,10 +28,6 @@ __all__ = ["Task", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: Keywords of `Task.apply_async` that are not task options.
-_LONGEST_ID = 128
-_CALL_KEYWORDS = frozenset({"countdown", "eta", "task_id", "headers", "link", "link_error"})
 
 
 class Task(dramatiq.Actor[P, R], Generic[P, R]):
@@ -62,10 +59,17 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
         if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
             raise OptionError(f"task {name!r} is a generator; a task must return its result")
         self.is_async = inspect.iscoroutinefunction(fn)
+        if self.is_async and declared.get("notify_shutdown"):
+            raise OptionError(
+                f"task {name!r}: 'notify_shutdown' interrupts a thread, and this is an async task;"
+                " it is cancelled when the worker's shutdown_grace is over"
+            )
         self.is_bound = declared.get("bind", is_self_first(fn))
         self._check = call_checker(fn, name, skip_first=self.is_bound)
-        if reads_free_self(fn):
-            fn.__globals__["self"] = current_task
+        check_names(fn, declared.get("sensitive", ()), f"task {name!r}: 'sensitive'")
+        body = inspect.unwrap(fn)
+        if reads_free_self(body):
+            body.__globals__["self"] = current_task
         super().__init__(
             fn,
             broker=broker,
@@ -78,6 +82,7 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
         # The coroutine function itself: our event loop runs it without Dramatiq's thread bridge.
         self.fn = fn
         self.options = {**declared, **_dramatiq_names(declared)}
+        functools.update_wrapper(self, fn)
         self._resolved: tuple[Settings, RunOptions, str] | None = None
 
     # -- running it here -----------------------------------------------------------------------
@@ -162,7 +167,7 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
         """
         return self._dispatched(*self.compose(tuple(args), kwargs or {}, options))
 
-    def apply_at(self, when: datetime, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def apply_at(self, when: datetime, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Send a call that runs at ``when``; a naive datetime is in this process's local zone."""
         return self._dispatched(*self.compose(args, kwargs, {"eta": when}))
 
@@ -214,7 +219,7 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
     def check_call_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The canonical form of the options of one call; refuses what a call cannot set."""
         return normalize(
-            {name: value for name, value in options.items() if name not in _CALL_KEYWORDS},
+            {name: value for name, value in options.items() if name not in CALL_KEYWORDS},
             owner=f"task {self.actor_name!r}",
             per_call=True,
             extra=self.broker.actor_options,
@@ -249,29 +254,27 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
     ) -> tuple[dramatiq.Message[R], int]:
         """The message of a call and its delay in ms; every refusal happens here."""
         self._check(args, kwargs)
+        return self.envelope(args, kwargs, options)
+
+    def envelope(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> tuple[dramatiq.Message[R], int]:
+        """`compose` for arguments whose fit is for the worker to judge.
+
+        Raises:
+            OptionError: an unknown or bad option.
+        """
         now = now_ms()
-        on_wire: dict[str, Any] = {}
         overrides = self.check_call_options(options) if options else {}
         queue = overrides.pop("queue", None) or self.queue
-        expires = overrides.pop("expires", None) or self.resolved().expires
-        eta = eta_of(options.get("countdown"), options.get("eta"), now) if options else None
-        if eta is not None and eta > now:
-            on_wire["eta"] = eta
-        if expires is not None:
-            on_wire["expires_at"] = expiry_of(expires, now)
-        if overrides:
-            on_wire["set"] = overrides
-        for name in ("link", "link_error"):
-            if options.get(name):
-                on_wire[name] = _as_dicts(options[name])
-        if options.get("headers"):
-            on_wire["headers"] = dict(options["headers"])
+        expires = overrides.pop("expires", self.resolved().expires)
+        on_wire = wire_options(options, overrides, expires=expires, now=now)
         run = bound_run.get()
         if run is not None:
             on_wire["root_id"] = run.request.root_id
             on_wire["parent_id"] = run.request.id
         message: dramatiq.Message[R] = dramatiq.Message(
-            queue, self.actor_name, args, kwargs, on_wire, **_id_of(options), message_timestamp=now
+            queue, self.actor_name, args, kwargs, on_wire, **id_of(options), message_timestamp=now
         )
         return message, max(0, on_wire.get("eta", now) - now)
 
@@ -354,27 +357,6 @@ def _dramatiq_names(declared: Mapping[str, Any]) -> dict[str, Any]:
         for ours, (theirs, factor) in names.items()
         if ours in declared
     }
-
-
-def _id_of(options: Mapping[str, Any]) -> dict[str, str]:
-    task_id = options.get("task_id")
-    if task_id is None:
-        return {}
-    if (
-        not isinstance(task_id, str)
-        or not 0 < len(task_id) <= _LONGEST_ID
-        or not task_id.isprintable()
-    ):
-        raise OptionError(f"task_id={task_id!r} must be 1 to 128 printable characters")
-    return {"message_id": str(task_id)}
-
-
-def _as_dicts(signatures: Any) -> list[dict[str, Any]]:
-    several = signatures if isinstance(signatures, list | tuple) else [signatures]
-    for item in several:
-        if not isinstance(item, Signature | Task):
-            raise OptionError(f"link and link_error take signatures, such as t.s(), not {item!r}")
-    return [(item.s() if isinstance(item, Task) else item).to_dict() for item in several]
 
 
 def _place_of(fn: Callable[..., Any]) -> str:

@@ -50,7 +50,13 @@ def bind(
 ) -> Bound:
     """The chain for a task. Plain actors have Dramatiq's own rules instead of ours."""
     is_task = isinstance(actor, Task)
-    hooks = hooked(broker, is_task=is_task, is_async=is_async, has_pipe=has_pipe)
+    hooks = hooked(
+        broker,
+        is_task=is_task,
+        is_async=is_async,
+        has_pipe=has_pipe,
+        is_notified=bool(actor.options.get("notify_shutdown")),
+    )
     results = Results(settings.result_backend.max_result_size)
     policies: list[Policy] = [results]
     if is_task:

@@ -6,14 +6,17 @@ same message again and runs once.
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
 
 from cifra_jobs.clock import now_ms
-from cifra_jobs.errors import TaskExpired
+from cifra_jobs.errors import OptionError, TaskExpired
+from cifra_jobs.jobs.envelope import id_of, wire_options
 from cifra_jobs.jobs.failure import format_traceback, text_of
+from cifra_jobs.jobs.options import CALL_KEYWORDS, normalize
 from cifra_jobs.jobs.outcome import Dead, Ended, FollowUp, Succeeded
 from cifra_jobs.jobs.signatures import Signature
 from cifra_jobs.jobs.tasks import Task
@@ -67,11 +70,11 @@ class Callbacks(Policy):
         actor = self._broker.actors.get(name)
         is_task = actor is None or isinstance(actor, Task)
         args = args_of(attempt, outcome, is_task=is_task)
-        options: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
         if kind.startswith("on_success") and is_task and _is_large(outcome):
             # (a) of settlement stores the result; the worker of the callback reads it from there.
-            args, options["result_of"] = (args[0],), attempt.message.message_id
-        self._follow(attempt, outcome, kind, name, actor, args, {}, options)
+            args, extra["result_of"] = (args[0],), attempt.message.message_id
+        self._follow(attempt, outcome, kind, Signature(name, args), extra)
 
     def _add_link(
         self,
@@ -81,45 +84,72 @@ class Callbacks(Policy):
         link: dict[str, Any],
         args: tuple[Any, ...],
     ) -> None:
-        call = Signature.from_dict(link).clone(*args)
-        actor = self._broker.actors.get(call.task_name)
-        options = {"set": call.options} if call.options else {}
-        self._follow(attempt, outcome, kind, call.task_name, actor, call.args, call.kwargs, options)
+        self._follow(attempt, outcome, kind, Signature.from_dict(link).clone(*args), {})
 
-    def _follow(  # noqa: PLR0913, PLR0917 - one message has this many parts
+    def _follow(
         self,
         attempt: Attempt,
         outcome: Outcome,
         kind: str,
-        name: str,
-        actor: dramatiq.Actor[Any, Any] | None,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: dict[str, Any],
+        call: Signature[Any],
+        extra: dict[str, Any],
     ) -> None:
+        parent = attempt.message
+        try:
+            message, delay_ms = self._message_of(attempt, call)
+        except OptionError:
+            log.exception(
+                "callback cannot be sent",
+                task=parent.actor_name,
+                task_id=parent.message_id,
+                callback=call.task_name,
+            )
+            return
+        message.options.update(
+            extra,
+            parent_id=parent.message_id,
+            root_id=parent.options.get("root_id", parent.message_id),
+        )
+        if "task_id" not in call.options:
+            derived = uuid.uuid5(_NAMESPACE, f"{parent.message_id}:{attempt.round}:{kind}")
+            message = dataclasses.replace(message, message_id=str(derived))
+        outcome.follow_ups.append(FollowUp(message, delay_ms))
+
+    def _message_of(
+        self, attempt: Attempt, call: Signature[Any]
+    ) -> tuple[dramatiq.Message[Any], int]:
+        actor = self._broker.actors.get(call.task_name)
+        if isinstance(actor, Task):
+            return actor.envelope(call.args, call.kwargs, call.options)
         parent = attempt.message
         if actor is None:
             log.warning(
                 "callback is not a task of this worker; sent to the queue of its parent",
                 task=parent.actor_name,
                 task_id=parent.message_id,
-                callback=name,
+                callback=call.task_name,
             )
-        queue = attempt.delivery.queue if actor is None else _queue_of(actor)
-        follow_up: dramatiq.Message[Any] = dramatiq.Message(
-            options.get("set", {}).get("queue", queue),
-            name,
-            args,
-            kwargs,
-            {
-                **options,
-                "parent_id": parent.message_id,
-                "root_id": parent.options.get("root_id", parent.message_id),
-            },
-            str(uuid.uuid5(_NAMESPACE, f"{parent.message_id}:{attempt.round}:{kind}")),
-            now_ms(),
+        queue = attempt.delivery.queue if actor is None else actor.queue_name
+        now = now_ms()
+        overrides = normalize(
+            {name: call.options[name] for name in call.options.keys() - CALL_KEYWORDS},
+            owner=f"task {call.task_name!r}",
+            per_call=True,
         )
-        outcome.follow_ups.append(FollowUp(follow_up))
+        queue = overrides.pop("queue", queue)
+        options = wire_options(
+            call.options, overrides, expires=overrides.pop("expires", None), now=now
+        )
+        message: dramatiq.Message[Any] = dramatiq.Message(
+            queue,
+            call.task_name,
+            call.args,
+            call.kwargs,
+            options,
+            **id_of(call.options),
+            message_timestamp=now,
+        )
+        return message, max(0, options.get("eta", now) - now)
 
     def _success_args(
         self, attempt: Attempt, outcome: Succeeded, *, is_task: bool
@@ -143,10 +173,6 @@ def _exhausted_args(attempt: Attempt, _outcome: Outcome, *, is_task: bool) -> tu
     del is_task
     budget = {"retries": attempt.retries, "max_retries": attempt.options.max_retries}
     return (attempt.message.asdict(), budget)
-
-
-def _queue_of(actor: dramatiq.Actor[Any, Any]) -> str:
-    return actor.queue if isinstance(actor, Task) else actor.queue_name
 
 
 def _is_large(outcome: Outcome) -> bool:

@@ -162,20 +162,29 @@ def _read(
 
 
 def hooked(
-    broker: dramatiq.Broker, *, is_task: bool, is_async: bool, has_pipe: bool
+    broker: dramatiq.Broker,
+    *,
+    is_task: bool,
+    is_async: bool,
+    has_pipe: bool,
+    is_notified: bool = False,
 ) -> DramatiqHooks | None:
     """The hooks for a task, or ``None`` when no middleware concerns it.
 
     Args:
         broker: whose middleware.
         is_task: whether it is one of ours, which has policies of its own.
+        is_notified: whether one of ours wants to be interrupted when its worker begins to stop.
         is_async: whether it runs in the event loop.
         has_pipe: whether the message is part of a Dramatiq pipeline.
     """
     concerned = [
         m
         for m in broker.middleware
-        if not (is_task and type(m) in _FOR_PLAIN_ACTORS)
+        if (
+            not (is_task and type(m) in _FOR_PLAIN_ACTORS)
+            or (is_notified and type(m) is ShutdownNotifications)
+        )
         and not (is_async and isinstance(m, _FOR_THREADS))
         and not (is_task and not has_pipe and type(m) is dramatiq.middleware.Pipelines)
     ]
