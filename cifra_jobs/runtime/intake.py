@@ -38,6 +38,8 @@ _UNKNOWN_FIRST, _UNKNOWN_CAP = 1_000, 60_000
 _POISON_DEATHS = 3
 #: ms; until a copy of a task that a living worker holds is looked at again.
 _BUSY_WAIT = 2_000
+#: Bytes of an id or a name, as AMQP carries them.
+_LONGEST = 255
 #: ms; a due time this close is now: a timer of the broker has whole milliseconds.
 _EARLY = 1
 
@@ -75,6 +77,8 @@ class Intake:
 
     def _attempt_of(self, delivery: Delivery, consumer: Consumer) -> Attempt | None:
         message = decode(delivery.body, delivery.content_encoding, limit=self._limit)
+        if max(len(message.message_id.encode()), len(message.actor_name.encode())) > _LONGEST:
+            raise DecodeError(f"its id or the name of its task is longer than {_LONGEST} bytes")
         if message.queue_name != delivery.queue:
             reason = f"its body names queue {message.queue_name!r}, it came from {delivery.queue!r}"
             self._bury(delivery, consumer, "wrong_queue", DecodeError(reason), message)

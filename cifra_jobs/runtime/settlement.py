@@ -36,7 +36,7 @@ from cifra_jobs.store.base import Finish, Stage
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cifra_jobs.brokers.base import Consumer, Delivery
+    from cifra_jobs.brokers.base import Consumer, Delivery, Headers
     from cifra_jobs.errors import BrokerError, StoreUnavailable
     from cifra_jobs.jobs.outcome import Outcome
     from cifra_jobs.middleware.attempt import Attempt
@@ -46,6 +46,12 @@ if TYPE_CHECKING:
 __all__ = ["Settlement"]
 
 log = get_logger(__name__)
+
+#: Bytes of a stranger's headers that a dead letter keeps: all headers travel in one frame.
+_HEADERS_ROOM = 16 * 1024
+_TOO_BIG = 2**63
+#: Characters of a task's name that AMQP's ``type`` is sure to carry.
+_SHOWN_NAME = 60
 
 _VERSIONS = {"cifra_jobs": cifra_jobs.__version__, "dramatiq": dramatiq.__version__}
 
@@ -149,10 +155,10 @@ class Settlement:
             delivery.body,
             delivery.message_id or "",
             delivery.priority,
-            {**delivery.headers, **record.to_headers()},
+            {**_plain(delivery.headers), **record.to_headers()},
             delivery.content_encoding,
             is_dead=True,
-            type_name=record.task or None,
+            type_name=record.task[:_SHOWN_NAME] or None,
         )
 
     def _record_of(self, attempt: Attempt, outcome: Dead | Ended) -> FailureRecord:
@@ -321,6 +327,25 @@ class _Publishing:
     def _again(self) -> None:
         # On the timers' thread: declaring waits for the broker, so it goes to the app's own.
         self._worker.app.redeclare({p.queue for p in self._open}, self.start)
+
+
+def _plain(headers: Headers) -> Headers:
+    """A stranger's headers as a dead letter can carry them; what is too much is left out.
+
+    It has to be parked whatever its headers are, or it comes back for ever.
+    """
+    room = _HEADERS_ROOM
+    kept: Headers = {}
+    for name, value in headers.items():
+        is_fit = type(value) is str or (type(value) is int and abs(value) < _TOO_BIG)
+        fit = value if is_fit else repr(value)
+        if isinstance(fit, str):
+            fit = fit.encode("utf-8", "backslashreplace").decode()
+        room -= len(name) + len(str(fit))
+        if room < 0:
+            break
+        kept[name] = fit
+    return kept
 
 
 def _attempts(attempt: Attempt) -> int:
