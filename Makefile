@@ -6,11 +6,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := $(wildcard cifra cifra_jobs workers scheduler tests tools deploy benchmarks examples docs/conf.py)
 PYTEST := $(BIN)/python -m pytest
-TIERS := $(wildcard tests/unit tests/conformance tests/integration tests/e2e)
+TIERS := $(wildcard tests/unit tests/conformance tests/contract tests/integration tests/e2e)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup lock fmt fmt-check lint types arch unit conformance integration e2e \
-	check ci cov bench bench-smoke peer-suite matrix dev build house docs docs-serve docs-test clean
+.PHONY: help run test setup lock fmt fmt-check lint types arch unit conformance contract integration \
+	e2e check ci cov bench bench-smoke peer-suite matrix dev build house docs docs-serve docs-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ unit: $(READY) ## Unit tests: nothing outside the process
 conformance: $(READY) ## One suite over every broker and every store
 	$(PYTEST) tests/conformance
 
+contract: $(READY) ## What is promised, over memory and over servers
+	$(PYTEST) tests/contract
+
 integration: $(READY) ## Servers that are stopped, killed and stalled
 	$(PYTEST) tests/integration
 
@@ -49,8 +52,9 @@ fmt: $(READY) ## Format the code and mend what ruff can
 fmt-check: $(READY)
 	$(BIN)/ruff format --check $(SOURCES)
 
-lint: $(READY) ## ruff, spelling, and whether TOML, YAML and JSON parse
+lint: $(READY) ## ruff, spelling, declared dependencies, and whether TOML, YAML and JSON parse
 	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/deptry --no-ansi .
 	$(BIN)/codespell $$(git ls-files -- '*.md' '*.py' '*.toml' '*.yaml' '*.lua')
 	$(BIN)/validate-pyproject pyproject.toml
 	$(BIN)/python tools/tidy.py $$(git ls-files)
