@@ -16,7 +16,7 @@ from cifra_jobs.brokers.base import Publication, Transport
 from cifra_jobs.brokers.broker import Broker
 from cifra_jobs.clock import now_ms
 from cifra_jobs.config import Settings
-from cifra_jobs.errors import ArgumentError, BrokerError, CifraError, UnknownQueue
+from cifra_jobs.errors import ArgumentError, BrokerError, CifraError, TaskRevoked, UnknownQueue
 from cifra_jobs.jobs import port
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.message import COMPRESS_ABOVE, encode
@@ -314,9 +314,7 @@ class App:
 
     def revoke(self, task_ids: Sequence[str], *, terminate: bool) -> Future[list[str | None]]:
         """Revoke tasks: a durable flag each, and a signal to whoever runs them."""
-        error = codec.dumps(
-            {"type": "cifra_jobs.errors:TaskRevoked", "message": "it was revoked", "args": []}
-        ).decode()
+        error = codec.dumps(describe(TaskRevoked("it was revoked"))).decode()
         now = now_ms()
         signal = orjson.dumps({"revoke": list(task_ids), "terminate": terminate}).decode()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from cifra_jobs.brokers.deadletters import DeadLetterBox
     from cifra_jobs.errors import BrokerError
 
-__all__ = ["Consumer", "Delivery", "Headers", "Publication", "QueueCounts", "Transport"]
+__all__ = [
+    "Consumer",
+    "Delivery",
+    "Extension",
+    "Headers",
+    "Publication",
+    "QueueCounts",
+    "Transport",
+]
 
 #: Strings and integers only: pika cannot encode floats.
 Headers: TypeAlias = dict[str, Any]
@@ -68,6 +76,18 @@ class QueueCounts:
     dead: int
 
 
+class Extension(Protocol):
+    """What `Consumer.extend` added; what it delivered is settled through the consumer."""
+
+    def pause(self) -> None:
+        """Take no more through it until ``resume``."""
+        ...
+
+    def resume(self) -> None:
+        """Take deliveries through it again."""
+        ...
+
+
 class Consumer(ABC):
     """Deliveries in, settlements out.
 
@@ -98,10 +118,17 @@ class Consumer(ABC):
     def resume(self, queue: str) -> None:
         """Take deliveries of the queue again."""
 
+    @abstractmethod
+    def extend(self, queues: Mapping[str, int]) -> Extension:
+        """Take deliveries of more queues, or so many more at a time of those consumed already.
+
+        Over the same connection; reconnects with it.
+        """
+
     @property
     @abstractmethod
     def is_connected(self) -> bool:
-        """Whether every queue is consumed right now."""
+        """Whether every queue is consumed right now; a paused one counts."""
 
     @abstractmethod
     def close(self, timeout_s: float) -> None:

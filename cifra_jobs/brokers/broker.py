@@ -24,7 +24,7 @@ from cifra_jobs.errors import UnknownQueue
 from cifra_jobs.jobs.outcome import FollowUp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from cifra_jobs.brokers.base import Transport
     from cifra_jobs.jobs.port import Sending
@@ -51,14 +51,14 @@ class Broker(DramatiqBroker):
 
     Args:
         transport: gives the transport; called at the first send, not before.
-        dispatch: sends messages, each with a delay in ms, as one batch.
+        dispatch: sends messages, each with a delay in ms, as one batch; see `App.dispatch`.
         middleware: instead of Dramatiq's defaults, which hold for plain actors.
     """
 
     def __init__(
         self,
         transport: Callable[[], Transport],
-        dispatch: Callable[[Sequence[tuple[dramatiq.Message[Any], int]]], Sending],
+        dispatch: Callable[..., Sending],
         middleware: list[dramatiq.Middleware] | None = None,
     ) -> None:
         self._transport = transport
@@ -66,6 +66,8 @@ class Broker(DramatiqBroker):
         self._booted_pid: int | None = None
         #: Grows whenever hooks bound to tasks may be out of date.
         self.middleware_version = 0
+        #: Which hooks around enqueueing any middleware overrides, and as of which version.
+        self._enqueue_hooks: tuple[int, set[str]] = (-1, set())
         if middleware is None:
             # Prometheus' own middleware serves a port of its own; ours is served by the worker.
             middleware = [m() for m in default_middleware if m.__name__ != "Prometheus"]
@@ -121,7 +123,7 @@ class Broker(DramatiqBroker):
             follow_ups.append(FollowUp(message, delay or 0))
             return message
         self.emit_enqueue("before_enqueue", message, delay)
-        self._dispatch([(message, delay or 0)]).result()
+        self._dispatch([(message, delay or 0)], awaits_records=False).result()
         self.emit_enqueue("after_enqueue", message, delay)
         return message
 
@@ -133,13 +135,21 @@ class Broker(DramatiqBroker):
 
     def emit_enqueue(self, hook: str, message: dramatiq.Message[Any], delay: int | None) -> None:
         """Call the middleware that overrides a hook around enqueueing; often there is none."""
-        for middleware in self.middleware:
-            if getattr(type(middleware), hook) is not getattr(dramatiq.Middleware, hook):
-                if hook == "before_enqueue":
-                    self.emit_before("enqueue", message, delay)
-                else:
-                    self.emit_after("enqueue", message, delay)
-                return
+        version, hooks = self._enqueue_hooks
+        if version != self.middleware_version:
+            hooks = {
+                name
+                for name in ("before_enqueue", "after_enqueue")
+                for m in self.middleware
+                if getattr(type(m), name) is not getattr(dramatiq.Middleware, name)
+            }
+            self._enqueue_hooks = (self.middleware_version, hooks)
+        if hook not in hooks:
+            return
+        if hook == "before_enqueue":
+            self.emit_before("enqueue", message, delay)
+        else:
+            self.emit_after("enqueue", message, delay)
 
     # -- in, as Dramatiq asks for it -----------------------------------------------------------
 

@@ -26,7 +26,9 @@ def mask(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: mask(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return type(value)(mask(item) for item in value)
+        masked = [mask(item) for item in value]
+        # A named tuple takes its fields one by one.
+        return type(value)(*masked) if hasattr(value, "_fields") else type(value)(masked)
     return value
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from dramatiq.threading import raise_thread_exception
@@ -107,7 +108,8 @@ class ThreadExecutor:
         running.thread_id = threading.get_ident()
         try:
             try:
-                return Succeeded(_call(attempt))
+                # A context of its own: what a task sets there is not for the thread's next one.
+                result = copy_context().run(_call, attempt)
             finally:
                 with running.lock:
                     running.thread_id = None
@@ -115,6 +117,10 @@ class ThreadExecutor:
                         clear_thread_exception()
         except BaseException as error:  # noqa: BLE001 - whatever a task raises becomes its outcome
             return _failed(attempt, running, error)
+        else:
+            if running.stop_reason == "timeout":
+                return _failed(attempt, running, TaskTimeout())
+            return Succeeded(result)
         finally:
             for timer in timers:
                 timer.cancel()
@@ -203,7 +209,8 @@ class LoopExecutor:
     def _begin(self, attempts: list[Attempt]) -> None:
         create_task = self.loop.create_task
         for attempt in attempts:
-            create_task(self._run(attempt))
+            # Not the context of the task whose end or wait gave this one its slot.
+            create_task(self._run(attempt), context=Context())
 
     async def _run(self, attempt: Attempt) -> None:
         outcome: Outcome | None

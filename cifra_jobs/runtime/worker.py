@@ -23,7 +23,7 @@ from dramatiq.broker import MessageProxy
 
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import dumps
-from cifra_jobs.errors import TaskRevoked, WorkerLost, WouldDeadlock
+from cifra_jobs.errors import DecodeError, OptionError, TaskRevoked, WorkerLost, WouldDeadlock
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.lifespan import enter_lifespans
 from cifra_jobs.jobs.options import RunOptions
@@ -32,6 +32,7 @@ from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware import Bound, bind
+from cifra_jobs.runtime.credit import Credit
 from cifra_jobs.runtime.dispatcher import Dispatcher
 from cifra_jobs.runtime.executors import LoopExecutor, ThreadExecutor, interrupt_thread
 from cifra_jobs.runtime.intake import Intake
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     import dramatiq
 
     from cifra_jobs.app import App
-    from cifra_jobs.brokers.base import Consumer, Delivery
+    from cifra_jobs.brokers.base import Consumer, Delivery, Extension
     from cifra_jobs.brokers.failure import FailureRecord
     from cifra_jobs.jobs.outcome import Outcome
     from cifra_jobs.middleware.attempt import Attempt
@@ -115,7 +116,8 @@ class Worker:
         self.settlement = Settlement(self)
         self._intake = Intake(self)
         self._lifespans = AsyncExitStack()
-        self._consumers: list[Consumer] = []
+        self._consumer: Consumer | None = None
+        self._credit = Credit(self._prefetch, self._ask_for_more)
         self._subscription: Subscription | None = None
         self._lock = threading.Lock()
         self._running: dict[str, Running] = {}
@@ -125,12 +127,10 @@ class Worker:
         self._unwritten: dict[str, Progress] = {}
         self._open_count = 0
         self._is_idle = threading.Condition(self._lock)
-        self._lent_count = 0
         self._waiting_thread_count = 0
-        self._credit = self._prefetch
         #: Ids revoked of late, for those that were claimed before and have not started yet.
         self._revoked: dict[str, None] = {}
-        self._queues: dict[str, None] = {}
+        self._queues: dict[str, int] = {}
         self._bound: dict[tuple[int, bool], tuple[int, Bound]] = {}
         #: By task, for runs without options of their own: settings do not change under a worker.
         self._options: dict[str, RunOptions] = {}
@@ -185,8 +185,8 @@ class Worker:
             self.is_draining = True
             broker = self.app.broker
             broker.emit_before("worker_shutdown", self)
-            for consumer in self._consumers:
-                consumer.cancel(timeout_s=10)
+            if self._consumer is not None:
+                self._consumer.cancel(timeout_s=10)
             self.give_back(self.dispatcher.drain())
             if not self._wait_idle(grace_s):
                 self.hurry()
@@ -218,7 +218,7 @@ class Worker:
     @property
     def is_connected(self) -> bool:
         """Whether every queue is consumed right now."""
-        return all(consumer.is_connected for consumer in self._consumers)
+        return self._consumer is None or self._consumer.is_connected
 
     def running(self) -> list[dict[str, Any]]:
         """The attempts being run: task, id, since and last ``heartbeat()`` (ms since the epoch)."""
@@ -257,10 +257,17 @@ class Worker:
     def options_of(
         self, actor: dramatiq.Actor[Any, Any], overrides: dict[str, Any] | None
     ) -> RunOptions:
-        """What holds for a run of a task with the options of its message."""
+        """What holds for a run of a task with the options of its message.
+
+        Raises:
+            DecodeError: an option of the message is unknown or has a bad value.
+        """
         if isinstance(actor, Task):
             if overrides:
-                return actor.resolved(overrides)
+                try:
+                    return actor.resolved(actor.check_call_options(overrides))
+                except (OptionError, AttributeError) as error:
+                    raise DecodeError(f"an option of the message: {error}") from error
             found = self._options.get(actor.actor_name)
             if found is None:
                 found = self._options[actor.actor_name] = actor.resolved()
@@ -445,20 +452,14 @@ class Worker:
                     )
                 self._waiting_thread_count += 1
                 return
-            self._lent_count += 1
-            needs_credit = self._lent_count + self._prefetch > self._credit
-            if needs_credit:
-                self._credit += self._prefetch
-        if needs_credit:
-            self._consume(list(self._queues))
+        self._credit.lend()
         self.dispatcher.lend()
 
     def reclaim(self, running: Running, *, is_async: bool) -> None:
         """The wait is over."""
         del running
         if is_async:
-            with self._lock:
-                self._lent_count -= 1
+            self._credit.reclaim()
             self.dispatcher.reclaim()
         else:
             with self._lock:
@@ -475,6 +476,10 @@ class Worker:
 
     def _consume(self, queues: list[str]) -> None:
         prefetch = dict.fromkeys(queues, self._prefetch)
+        self._queues.update(prefetch)
+        if self._consumer is not None:
+            self._consumer.extend(prefetch)
+            return
         box: list[Consumer] = []
         is_known = threading.Event()
 
@@ -483,11 +488,14 @@ class Worker:
             is_known.wait()
             self._intake.take(deliveries, box[0])
 
-        consumer = self.app.transport.consume(prefetch, on_deliveries)
-        box.append(consumer)
+        self._consumer = self.app.transport.consume(prefetch, on_deliveries)
+        box.append(self._consumer)
         is_known.set()
-        self._consumers.append(consumer)
-        self._queues.update(dict.fromkeys(queues))
+
+    def _ask_for_more(self, count: int) -> Extension:
+        if self._consumer is None:
+            raise RuntimeError("a run waits in a worker that consumes nothing")
+        return self._consumer.extend(dict.fromkeys(self._queues, count))
 
     def _on_new_queue(self, queue: str) -> None:
         if self._only is None and queue not in self._queues and not self.is_draining:
@@ -565,8 +573,8 @@ class Worker:
         self._loop.stop()
         self.app.commit.submit([Gone(self.worker_id)])
         self.app.commit.flush(_LAST_WORDS_S)
-        for consumer in self._consumers:
-            consumer.close(timeout_s=10)
+        if self._consumer is not None:
+            self._consumer.close(timeout_s=10)
         if self._subscription is not None:
             self._subscription.close()
         self.app.forget_queue_listener(self._on_new_queue)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cifra_jobs.brokers.base import Consumer
@@ -16,6 +17,32 @@ if TYPE_CHECKING:
 __all__ = ["MemoryConsumer"]
 
 
+@dataclass(slots=True, eq=False)
+class _Subscription:
+    """One queue being consumed: the wish, and the channel that fulfils it for the time being."""
+
+    queue: str
+    prefetch: int
+    is_paused: bool = False
+    channel: Channel | None = None
+
+
+class _Extension:
+    """What `MemoryConsumer.extend` added."""
+
+    def __init__(self, consumer: MemoryConsumer, subscriptions: list[_Subscription]) -> None:
+        self._consumer = consumer
+        self._subscriptions = subscriptions
+
+    def pause(self) -> None:
+        """Take no more through it."""
+        self._consumer.set_paused(self._subscriptions, is_paused=True)
+
+    def resume(self) -> None:
+        """Take deliveries through it again."""
+        self._consumer.set_paused(self._subscriptions, is_paused=False)
+
+
 class MemoryConsumer(Consumer):
     """Deliveries of some queues of a `MemoryTransport`; made by its ``consume``."""
 
@@ -27,11 +54,9 @@ class MemoryConsumer(Consumer):
         on_lost: Callable[[list[str]], None] | None,
     ) -> None:
         self._core = core
-        self._prefetch = dict(queues)
+        self._subscriptions = [_Subscription(*each) for each in queues.items()]
         self._on_deliveries = on_deliveries
         self._on_lost = on_lost
-        self._channels: dict[str, Channel] = {}
-        self._paused: set[str] = set()
         self._arrived: list[Delivery] = []
         self._is_cancelled = False
         self.is_closed = False
@@ -61,7 +86,7 @@ class MemoryConsumer(Consumer):
         """Stop taking deliveries; what was delivered stays ours to settle."""
         with self._core.lock:
             self._is_cancelled = True
-            for channel in self._channels.values():
+            for channel in self._channels:
                 channel.is_consuming = False
                 self._core.feed(channel.queue)
         # What had arrived is handed over before this returns.
@@ -69,25 +94,38 @@ class MemoryConsumer(Consumer):
 
     def pause(self, queue: str) -> None:
         """Stop taking deliveries of one queue until ``resume``."""
-        with self._core.lock:
-            self._paused.add(queue)
-            if queue in self._channels:
-                self._channels[queue].is_consuming = False
-                self._core.feed(self._channels[queue].queue)
+        self.set_paused([s for s in self._subscriptions if s.queue == queue], is_paused=True)
 
     def resume(self, queue: str) -> None:
         """Take deliveries of the queue again."""
+        self.set_paused([s for s in self._subscriptions if s.queue == queue], is_paused=False)
+
+    def extend(self, queues: Mapping[str, int]) -> _Extension:
+        """Take more, over channels of their own."""
+        added = [_Subscription(*each) for each in queues.items()]
         with self._core.lock:
-            self._paused.discard(queue)
-            if queue in self._channels and not self._is_cancelled:
-                self._channels[queue].is_consuming = True
-                self._core.feed(self._channels[queue].queue)
+            self._subscriptions += added
+            self.open_channels()
+        return _Extension(self, added)
+
+    def set_paused(self, subscriptions: list[_Subscription], *, is_paused: bool) -> None:
+        """Pause or resume subscriptions."""
+        with self._core.lock:
+            for each in subscriptions:
+                each.is_paused = is_paused
+                if each.channel is not None:
+                    each.channel.is_consuming = not is_paused and not self._is_cancelled
+                    self._core.feed(each.channel.queue)
 
     @property
     def is_connected(self) -> bool:
         """Whether every queue is consumed right now; a paused one counts as consumed."""
         with self._core.lock:
-            return not self._is_cancelled and self._channels.keys() == self._prefetch.keys()
+            return not self._is_cancelled and all(s.channel for s in self._subscriptions)
+
+    @property
+    def _channels(self) -> list[Channel]:
+        return [s.channel for s in self._subscriptions if s.channel is not None]
 
     def close(self, timeout_s: float) -> None:
         """Close; what is unsettled is redelivered, to others."""
@@ -101,26 +139,25 @@ class MemoryConsumer(Consumer):
         """Begin to consume. The transport calls it, with the lock held."""
         if self.is_closed:
             return
-        for name, prefetch in self._prefetch.items():
-            if name not in self._channels:
-                queue = self._core.queue(name)
-                channel = Channel(queue, self._arrive, prefetch)
-                channel.is_consuming = not self._is_cancelled and name not in self._paused
-                self._channels[name] = channel
+        for each in self._subscriptions:
+            if each.channel is None:
+                queue = self._core.queue(each.queue)
+                each.channel = channel = Channel(queue, self._arrive, each.prefetch)
+                channel.is_consuming = not self._is_cancelled and not each.is_paused
                 queue.channels.append(channel)
                 self._core.feed(queue)
 
     def lose_channels(self) -> list[str]:
         """Every channel closes, what is unsettled goes back; lock held. Returns the queues."""
-        lost = list(self._channels)
-        channels = list(self._channels.values())
-        self._channels.clear()
+        channels = self._channels
+        for each in self._subscriptions:
+            each.channel = None
         self._arrived.clear()
         for channel in channels:
             channel.close()
         for channel in channels:
             self._core.feed(channel.queue)
-        return lost
+        return list(dict.fromkeys(channel.queue.name for channel in channels))
 
     def announce_loss(self, queues: list[str]) -> None:
         """Tell whoever asked that the channels of these queues are gone."""

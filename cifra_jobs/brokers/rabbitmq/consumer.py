@@ -59,6 +59,22 @@ class _Session:
         self.is_consuming = False
 
 
+class _Extension:
+    """What `RabbitmqConsumer.extend` added."""
+
+    def __init__(self, consumer: RabbitmqConsumer, subscriptions: list[_Subscription]) -> None:
+        self._consumer = consumer
+        self._subscriptions = subscriptions
+
+    def pause(self) -> None:
+        """Take no more through it."""
+        self._consumer.set_paused(self._subscriptions, is_paused=True)
+
+    def resume(self) -> None:
+        """Take deliveries through it again."""
+        self._consumer.set_paused(self._subscriptions, is_paused=False)
+
+
 class RabbitmqConsumer(Consumer, Listener):
     """Consumes queues until it is closed.
 
@@ -87,9 +103,7 @@ class RabbitmqConsumer(Consumer, Listener):
         self._declarer = declarer
         self._on_deliveries = on_deliveries
         self._on_lost = on_lost
-        self._subscriptions = {
-            queue: _Subscription(queue, prefetch) for queue, prefetch in queues.items()
-        }
+        self._subscriptions = [_Subscription(*each) for each in queues.items()]
         self._sessions: dict[int, _Session] = {}
         self._lost: list[str] = []
         self._read: list[Delivery] = []
@@ -127,18 +141,31 @@ class RabbitmqConsumer(Consumer, Listener):
 
     def pause(self, queue: str) -> None:
         """Stop taking deliveries of one queue until `resume`; nothing for an unknown queue."""
-        self.connection.call(partial(self._set_paused, queue, is_paused=True))
+        self.set_paused([s for s in self._subscriptions if s.queue == queue], is_paused=True)
 
     def resume(self, queue: str) -> None:
         """Take deliveries of the queue again."""
-        self.connection.call(partial(self._set_paused, queue, is_paused=False))
+        self.set_paused([s for s in self._subscriptions if s.queue == queue], is_paused=False)
+
+    def extend(self, queues: Mapping[str, int]) -> _Extension:
+        """Take more, over channels of their own on the same connection."""
+        added = [_Subscription(*each) for each in queues.items()]
+        # One assignment: the I/O thread sees all of them or none.
+        self._subscriptions = [*self._subscriptions, *added]
+        self.connection.call(partial(self._open_all, added))
+        return _Extension(self, added)
+
+    def set_paused(self, subscriptions: Sequence[_Subscription], *, is_paused: bool) -> None:
+        """Pause or resume subscriptions, on the I/O thread."""
+        for each in subscriptions:
+            self.connection.call(partial(self._set_paused, each, is_paused=is_paused))
 
     @property
     def is_connected(self) -> bool:
         """Whether every queue that is not paused is consumed right now."""
         return self.connection.is_up and all(
             each.is_paused or (each.session is not None and each.session.is_consuming)
-            for each in self._subscriptions.values()
+            for each in self._subscriptions
         )
 
     def close(self, timeout_s: float) -> None:
@@ -151,8 +178,7 @@ class RabbitmqConsumer(Consumer, Listener):
 
     def on_up(self) -> None:
         """Consume what is to be consumed."""
-        for subscription in self._subscriptions.values():
-            self._open(subscription)
+        self._open_all(self._subscriptions)
 
     def on_down(self, reason: str) -> None:  # noqa: ARG002 - the connection logs it
         """Tell of the lost channels, all at once."""
@@ -228,6 +254,10 @@ class RabbitmqConsumer(Consumer, Listener):
 
     # ── channels ─────────────────────────────────────────────────────────────────────────────────
 
+    def _open_all(self, subscriptions: Sequence[_Subscription]) -> None:
+        for subscription in subscriptions:
+            self._open(subscription)
+
     def _open(self, subscription: _Subscription) -> None:
         if (
             subscription.session is not None
@@ -294,9 +324,8 @@ class RabbitmqConsumer(Consumer, Listener):
         session.is_consuming = True
         session.channel.basic_cancel(tag, callback=on_agreed)
 
-    def _set_paused(self, queue: str, *, is_paused: bool) -> None:
-        subscription = self._subscriptions.get(queue)
-        if subscription is None or subscription.is_paused == is_paused:
+    def _set_paused(self, subscription: _Subscription, *, is_paused: bool) -> None:
+        if subscription.is_paused == is_paused:
             return
         subscription.is_paused = is_paused
         session = subscription.session

@@ -206,6 +206,21 @@ class ConsumingCases:
         assert receiver.bodies() == [b"first"]
         assert transport.counts("a").ready == 1
 
+    def test_a_consumer_takes_more_of_a_queue_and_rests(self, transport: Transport) -> None:
+        """An extension holds so many more; paused, it takes no more and keeps what it has."""
+        publish_bodies(transport, "a", [b"1", b"2", b"3"])
+        receiver = Receiver(transport, {"a": 1})
+        receiver.wait_for(1)
+        extension = receiver.consumer.extend({"a": 1})
+        held = receiver.wait_for(2)
+        assert transport.counts("a").ready == 1
+        extension.pause()
+        eventually(lambda: transport.counts("a").consumers == 1, PATIENCE_S)
+        receiver.consumer.ack(held)
+        receiver.wait_for(3)
+        extension.resume()
+        eventually(lambda: transport.counts("a").consumers == 2, PATIENCE_S)
+
     def test_a_consumer_says_whether_it_is_connected(self, transport: Transport) -> None:
         """Soon after it was made, and no longer after its close."""
         receiver = Receiver(transport, {"a": 1, "b": 1})
