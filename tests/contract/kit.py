@@ -190,7 +190,8 @@ class Workers:
         for known, heart in self._started:
             if known is worker:
                 heart.stop()
-        for consumer in worker._consumers:  # noqa: SLF001 - a crash asks nobody
+        consumer = worker._consumer  # noqa: SLF001 - a crash asks nobody
+        if consumer is not None:
             consumer.close(5)
 
     def stop_all(self) -> None:
