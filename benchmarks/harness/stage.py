@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -84,12 +85,14 @@ class Stage:
         """Have the sender do something, and wait for its answer.
 
         Raises:
-            StageError: If it fails.
+            StageError: If it fails, or has no answer after `PATIENCE_S`.
         """
         assert self._sender.stdin
         assert self._sender.stdout
         self._sender.stdin.write(json.dumps({"do": do, "args": args}).encode() + b"\n")
         self._sender.stdin.flush()
+        if not select.select([self._sender.stdout], [], [], PATIENCE_S)[0]:
+            raise StageError(f"{self.contestant.name}, {do}: no answer.\n{self._logs()}")
         line = self._sender.stdout.readline()
         reply = json.loads(line) if line else {"error": "The sender ended."}
         if "error" in reply:
