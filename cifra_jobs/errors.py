@@ -83,6 +83,10 @@ __all__ = [
 ]
 
 
+#: Beyond it dates have no calendar.
+_LONGEST_DELAY_S = 1e11
+
+
 class CifraError(Exception):
     """Root of every exception raised by cifra_jobs."""
 
@@ -268,8 +272,11 @@ class TaskRetry(TaskSignal, dramatiq.errors.Retry):
         Exception.__init__(self, message)
         self.message = message
         wait: Any = delay if delay is not None else countdown
-        seconds: float | None = wait.total_seconds() if hasattr(wait, "total_seconds") else wait
-        self.delay_seconds = seconds
+        seconds: Any = wait.total_seconds() if hasattr(wait, "total_seconds") else wait
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if seconds is not None and not (is_number and 0 <= seconds < _LONGEST_DELAY_S):
+            raise OptionError(f"delay={wait!r} must be seconds, 0 or more, or a timedelta")
+        self.delay_seconds: float | None = seconds
         # Dramatiq's own Retry middleware reads milliseconds from `delay`.
         self.delay = None if seconds is None else int(seconds * 1000)
         self.exc = exc

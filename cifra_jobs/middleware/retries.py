@@ -83,11 +83,9 @@ def _is_used_up(attempt: Attempt) -> bool:
 
 def _delay_ms(attempt: Attempt) -> float:
     options = attempt.options
-    if not options.has_backoff:
-        return options.retry_delay_ms
     return exponential(
-        attempt.retries,
+        attempt.retries if options.has_backoff else 0,
         base=options.retry_delay_ms,
-        cap=options.retry_backoff_max_ms,
+        cap=options.retry_backoff_max_ms if options.has_backoff else options.retry_delay_ms,
         jitter=options.has_jitter,
     )
