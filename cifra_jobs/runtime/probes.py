@@ -114,7 +114,7 @@ class Probes:
                 "See probes.host and probes.port."
             ) from error
         server.answer = self.answer
-        # It sees the order to stop once per interval; the default would hold every stop up by 0.5 s.
+        # It sees the order to stop once per interval, by default only every 0.5 s.
         serve = partial(server.serve_forever, poll_interval=_STOP_INTERVAL_S)
         threading.Thread(target=serve, name="cifra-probes", daemon=True).start()
         return server
