@@ -30,7 +30,7 @@ def thank(result: int) -> None:
 
 
 if __name__ == "__main__":
-    configure(broker={"type": "memory"})
+    configure(broker={"type": "memory"}, result_backend={"type": "memory"})
     worker = Worker(current_app())
     worker.start()
     charge.delay(500)

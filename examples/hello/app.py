@@ -24,7 +24,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    configure(broker={"type": "memory"})  # one process, no servers
+    # One process, no servers.
+    configure(broker={"type": "memory"}, result_backend={"type": "memory"})
     worker = Worker(current_app())
     worker.start()
     asyncio.run(main())

@@ -44,7 +44,7 @@ def add(x: int, y: int) -> int:
 
 
 if __name__ == "__main__":
-    configure(broker={"type": "memory"})
+    configure(broker={"type": "memory"}, result_backend={"type": "memory"})
     worker = Worker(current_app())
     worker.start()
     (double.message(21) | increment.message_with_options()).run()  # Dramatiq's pipelines

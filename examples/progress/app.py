@@ -24,7 +24,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    configure(broker={"type": "memory"})
+    configure(broker={"type": "memory"}, result_backend={"type": "memory"})
     worker = Worker(current_app())
     worker.start()
     asyncio.run(main())

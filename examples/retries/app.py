@@ -28,7 +28,7 @@ def picky(address: str) -> None:
 
 
 if __name__ == "__main__":
-    configure(broker={"type": "memory"}, logging={"level": "CRITICAL"})
+    configure(broker={"type": "memory"}, result_backend={"type": "memory"})
     app = current_app()
     worker = Worker(app)
     worker.start()

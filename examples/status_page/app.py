@@ -46,5 +46,5 @@ service = Starlette(
 )
 
 if __name__ == "__main__":
-    configure(broker={"type": "memory"})
+    configure(broker={"type": "memory"}, result_backend={"type": "memory"})
     uvicorn.run(service, port=int(os.environ.get("PORT", "8000")), log_level="warning")
