@@ -55,7 +55,7 @@ class Chain:
         for before in self._befores:
             try:
                 outcome = before(attempt)
-            except Exception as error:
+            except BaseException as error:
                 log.exception("a policy failed", task_id=attempt.message.message_id)
                 outcome = _broken(attempt, error)
             if outcome is not None:
@@ -67,13 +67,13 @@ class Chain:
         for after in self._afters:
             try:
                 outcome = after(attempt, outcome)
-            except Exception as error:
+            except BaseException as error:
                 log.exception("a policy failed", task_id=attempt.message.message_id)
                 outcome = _broken(attempt, error)
         return outcome
 
 
-def _broken(attempt: Attempt, error: Exception) -> Outcome:
+def _broken(attempt: Attempt, error: BaseException) -> Outcome:
     """The end of an attempt whose rules raise: they would raise at each retry as well."""
     attempt.traceback = format_traceback(error)
     return Dead(error, "policy")

@@ -7,6 +7,7 @@ function, under its limits → what the policies make of it. Neither publishes n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from contextvars import Context, copy_context
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from dramatiq.threading import raise_thread_exception
 
-from cifra_jobs.errors import SoftTimeout, TaskRevoked, TaskTimeout
+from cifra_jobs.errors import SoftTimeout, StoreUnavailable, TaskRevoked, TaskTimeout
 from cifra_jobs.jobs.current import bound_run, current_task
 from cifra_jobs.jobs.failure import format_traceback
-from cifra_jobs.jobs.outcome import Failed, Outcome, Succeeded
+from cifra_jobs.jobs.outcome import Dead, Failed, Outcome, Succeeded
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
 from cifra_jobs.postbox import Postbox
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["LoopExecutor", "ThreadExecutor"]
 
 log = get_logger(__name__)
+
+#: Seconds that an ``acks="early"`` run waits to have its start on record.
+_START_S = 5.0
 
 
 class ThreadExecutor:
@@ -65,7 +69,7 @@ class ThreadExecutor:
             if attempt is None:
                 break
             try:
-                outcome = self._run(attempt)
+                outcome = self._outcome_of(attempt)
                 if outcome is not None:
                     worker.settlement.settle([(attempt, outcome)])
             except Exception:
@@ -77,10 +81,22 @@ class ThreadExecutor:
                 worker.dispatcher.finished()
         worker.emit_thread_hook("before_worker_thread_shutdown", threading.current_thread())
 
+    def _outcome_of(self, attempt: Attempt) -> Outcome | None:
+        try:
+            return self._run(attempt)
+        except BaseException as error:
+            # Dramatiq's interrupts may hit after the function: neither thread nor delivery is lost.
+            log.exception("an attempt broke", task_id=attempt.message.message_id)
+            return _broken(attempt, error)
+
     def _run(self, attempt: Attempt) -> Outcome | None:
         worker = self._worker
         outcome = worker.refusal_of(attempt)
         if outcome is None:
+            if attempt.options.is_early_ack:
+                with contextlib.suppress(StoreUnavailable):
+                    worker.app.commit.call([worker.started(attempt)], _START_S)
+                worker.settlement.ack_early(attempt)
             running = worker.begin(attempt)
             token = bound_run.set(running)
             try:
@@ -218,7 +234,7 @@ class LoopExecutor:
             outcome = await self._outcome_of(attempt)
         except BaseException as error:
             log.exception("an attempt broke", task_id=attempt.message.message_id)
-            outcome = Failed(error)
+            outcome = _broken(attempt, error)
         concluded = self._concluded
         concluded.append((attempt, outcome))
         if len(concluded) == 1:
@@ -229,6 +245,10 @@ class LoopExecutor:
         worker = self._worker
         outcome = worker.refusal_of(attempt)
         if outcome is None:
+            if attempt.options.is_early_ack:
+                with contextlib.suppress(StoreUnavailable):
+                    await worker.app.commit.acall([worker.started(attempt)], _START_S)
+                worker.settlement.ack_early(attempt)
             running = worker.begin(attempt)
             bound_run.set(running)
             running.asyncio_task = asyncio.current_task()
@@ -286,6 +306,11 @@ def _call(attempt: Attempt) -> Any:
         # Dramatiq wraps coroutine functions for its own loop thread; ours runs them natively.
         return actor.fn.__wrapped__(*message.args, **message.kwargs)  # type: ignore[attr-defined]
     return actor(*message.args, **message.kwargs)
+
+
+def _broken(attempt: Attempt, error: BaseException) -> Outcome:
+    attempt.traceback = format_traceback(error)
+    return Dead(error, "broken")
 
 
 def _failed(attempt: Attempt, running: Running, error: BaseException) -> Outcome:

@@ -21,7 +21,7 @@ from cifra_jobs.jobs.state import TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware.attempt import Attempt
-from cifra_jobs.store.base import Claim, ClaimReply, Get, Started
+from cifra_jobs.store.base import Claim, ClaimReply, Get
 
 if TYPE_CHECKING:
     from cifra_jobs.brokers.base import Consumer, Delivery
@@ -207,52 +207,23 @@ class Intake:
             self._settle(
                 attempt, Snoozed(_BUSY_WAIT, "its argument is in the store, which is away")
             )
-        rest = [attempt for attempt in attempts if attempt not in readers]
-        for attempt in rest:
-            if attempt.options.is_early_ack:
-                attempt.is_acked = True
-                attempt.consumer.ack([attempt.delivery])
-        self._worker.ready(rest)
+        self._worker.ready([attempt for attempt in attempts if attempt not in readers])
 
     def _judge(self, attempts: list[Attempt], replies: list[Any]) -> None:
         granted = []
         for attempt, reply in zip(attempts, replies, strict=True):
             if reply.verdict != "run":
                 self._refuse(attempt, reply)
-            elif attempt.options.is_early_ack or reply.deaths >= _POISON_DEATHS:
-                self._grant_carefully(attempt, reply)
+            elif reply.deaths >= _POISON_DEATHS:
+                died = f"its worker process died {reply.deaths} times while it ran"
+                self._settle(attempt, Dead(WorkerLost(died), "poison"))
+            elif reply.deaths and attempt.options.is_early_ack:
+                died = "its worker process died while it ran, and acks='early' is at most once"
+                self._settle(attempt, Dead(WorkerLost(died), "worker_lost"))
             else:
                 granted.append(attempt)
         if granted:
             self._worker.ready(granted)
-
-    def _grant_carefully(self, attempt: Attempt, reply: ClaimReply) -> None:
-        """A task that kills its workers, and one that must not run twice."""
-        if reply.deaths >= _POISON_DEATHS:
-            died = f"its worker process died {reply.deaths} times while it ran"
-            self._settle(attempt, Dead(WorkerLost(died), "poison"))
-        elif reply.deaths:
-            died = "its worker process died while it ran, and acks='early' is at most once"
-            self._settle(attempt, Dead(WorkerLost(died), "worker_lost"))
-        else:
-            self._start_then_ack(attempt)
-
-    def _start_then_ack(self, attempt: Attempt) -> None:
-        """At most once: the start is on record before the ack, and the ack goes before the run."""
-        started = Started(
-            attempt.message.message_id,
-            attempt.token,
-            self._worker.worker_id,
-            attempt.retries + 1,
-            now_ms(),
-        )
-
-        def done(_: list[Reply] | StoreUnavailable) -> None:
-            attempt.is_acked = True
-            attempt.consumer.ack([attempt.delivery])
-            self._worker.ready([attempt])
-
-        self._app.commit.submit([started], done)
 
     def _refuse(self, attempt: Attempt, reply: ClaimReply) -> None:
         verdict = reply.verdict

@@ -24,7 +24,7 @@ from cifra_jobs.brokers.base import Publication
 from cifra_jobs.brokers.failure import FailureRecord
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import dumps
-from cifra_jobs.errors import UnknownQueue
+from cifra_jobs.errors import StoreUnavailable, UnknownQueue
 from cifra_jobs.jobs.failure import describe, format_traceback, text_of
 from cifra_jobs.jobs.message import sent_on
 from cifra_jobs.jobs.outcome import Dead, Ended, Failed, Retry, Snoozed, Succeeded
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cifra_jobs.brokers.base import Consumer, Delivery, Headers
-    from cifra_jobs.errors import BrokerError, StoreUnavailable
+    from cifra_jobs.errors import BrokerError
     from cifra_jobs.jobs.outcome import Outcome
     from cifra_jobs.middleware.attempt import Attempt
     from cifra_jobs.runtime.worker import Worker
@@ -47,6 +47,8 @@ __all__ = ["Settlement"]
 
 log = get_logger(__name__)
 
+#: States of tasks without a result that wait for Redis to be back; more are not written.
+_MOST_KEPT = 10_000
 #: Bytes of a stranger's headers that a dead letter keeps: all headers travel in one frame.
 _HEADERS_ROOM = 16 * 1024
 _TOO_BIG = 2**63
@@ -79,6 +81,11 @@ class Settlement:
                 plain.append((attempt, outcome))
         if plain:
             self._finish(plain)
+
+    def ack_early(self, attempt: Attempt) -> None:
+        """Ack a run that begins now: at most once, so nobody else may get it from here on."""
+        attempt.is_acked = True
+        attempt.consumer.ack([attempt.delivery])
 
     def bury(
         self, delivery: Delivery, consumer: Consumer, record: FailureRecord, *, then: Any = None
@@ -203,30 +210,32 @@ class Settlement:
     # -- the end -------------------------------------------------------------------------------
 
     def _finish(self, concluded: list[tuple[Attempt, Outcome]]) -> None:
+        waiting = [pair for pair in concluded if pair[0].options.store_result]
+        if waiting:
+            self._app.commit.submit(self._writes(waiting), lambda _: self._ack(waiting), keep=True)
+        if len(waiting) == len(concluded):
+            return
+        free = [pair for pair in concluded if not pair[0].options.store_result]
+        operations = self._writes(free)
+
+        def done(replies: list[Reply] | StoreUnavailable) -> None:
+            # Redis is away: a task whose result nobody keeps does not wait for it to be acked. Its
+            # state is written when Redis is back, unless too many wait for that.
+            commit = self._app.commit
+            if isinstance(replies, StoreUnavailable) and commit.kept_count < _MOST_KEPT:
+                commit.submit(operations, None, keep=True)
+            self._ack(free)
+
+        self._app.commit.submit(operations, done)
+
+    def _writes(self, concluded: list[tuple[Attempt, Outcome]]) -> list[Operation]:
         operations: list[Operation] = []
         for attempt, outcome in concluded:
             news = self._worker.last_progress(attempt)
             if news is not None:
                 operations.append(news)
             operations.append(self._finish_of(attempt, outcome))
-
-        def done(_replies: list[Reply] | StoreUnavailable) -> None:
-            self._ack(concluded)
-
-        if self._app.commit.is_available:
-            self._app.commit.submit(operations, done, keep=True)
-            return
-        # Redis is away. A task whose result nobody keeps does not wait for it to be acked; its
-        # state is written when Redis is back.
-        free = [pair for pair in concluded if not pair[0].options.store_result]
-        if len(free) == len(concluded):
-            self._app.commit.submit(operations, None, keep=True)
-            self._ack(concluded)
-        elif free:
-            self._finish(free)
-            self._finish([pair for pair in concluded if pair[0].options.store_result])
-        else:
-            self._app.commit.submit(operations, done, keep=True)
+        return operations
 
     def _finish_of(self, attempt: Attempt, outcome: Outcome) -> Finish:
         message, options, now = attempt.message, attempt.options, now_ms()

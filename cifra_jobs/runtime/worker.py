@@ -27,7 +27,7 @@ from cifra_jobs.errors import DecodeError, OptionError, TaskRevoked, WorkerLost,
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.lifespan import enter_lifespans
 from cifra_jobs.jobs.options import RunOptions
-from cifra_jobs.jobs.outcome import Dead, Ended, Snoozed
+from cifra_jobs.jobs.outcome import Dead, Ended
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
@@ -341,6 +341,16 @@ class Worker:
             self.timers.call_later(_ANNOUNCE_S, self._announce)
         return running
 
+    def started(self, attempt: Attempt) -> Started:
+        """What tells the store that an attempt runs, or is about to."""
+        return Started(
+            attempt.message.message_id,
+            attempt.token,
+            self.worker_id,
+            attempt.retries + 1,
+            attempt.started_at or now_ms(),
+        )
+
     def end(self, running: Running) -> None:
         """The function has returned or raised."""
         token = running.attempt.token
@@ -366,13 +376,9 @@ class Worker:
         """Release claims and requeue: somebody else runs them, and no attempt was used."""
         acked = [attempt for attempt in attempts if attempt.is_acked]
         if acked:
-            # At most once was asked for: what has begun, nobody may run again, and somebody should
-            # know. What has not is sent again.
+            # At most once was asked for: nobody may run it again, and somebody should know.
             error = WorkerLost("its worker stopped, and acks='early' is at most once")
-            unrun = Snoozed(0, "its worker stopped before it began")
-            self.settlement.settle(
-                [(a, Dead(error, "worker_lost") if a.started_at else unrun) for a in acked]
-            )
+            self.settlement.settle([(a, Dead(error, "worker_lost")) for a in acked])
             attempts = [attempt for attempt in attempts if not attempt.is_acked]
         if not attempts:
             return
@@ -510,15 +516,7 @@ class Worker:
         for running in fresh.values():
             attempt = running.attempt
             if attempt.started_at is not None and attempt.token in self._running:
-                started.append(
-                    Started(
-                        attempt.message.message_id,
-                        attempt.token,
-                        self.worker_id,
-                        attempt.retries + 1,
-                        attempt.started_at,
-                    )
-                )
+                started.append(self.started(attempt))
                 log.info(
                     "task state",
                     task_id=attempt.message.message_id,

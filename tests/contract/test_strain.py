@@ -1,0 +1,61 @@
+"""The delivery core under strain: full queues, late interrupts, hooks that send, waits given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+
+from cifra_jobs import task
+from cifra_jobs.testing.assertions import eventually
+
+if TYPE_CHECKING:
+    from tests.contract.kit import Gate, Ledger, TestApp, Workers
+
+
+def test_early_acked_tasks_wait_in_the_queue_until_a_slot_is_free(
+    app: TestApp, workers: Workers, ledger: Ledger, gate: Gate
+) -> None:
+    @task(acks="early")
+    def slow(number: int) -> None:
+        ledger(number)
+        gate.wait()
+
+    handles = [slow.delay(number) for number in range(6)]
+    workers(concurrency=1)
+    ledger.wait(1)
+    # One runs, and one was asked for when its ack made room; then the worker takes no more.
+    eventually(lambda: app.ready() == 4)
+    for handle in handles * 5:
+        assert app.state(handle) in {"queued", "running"}
+    assert app.ready() == 4
+    gate.open()
+    assert ledger.wait(6) == list(range(6))
+
+
+def test_an_interrupt_that_hits_after_the_run_costs_no_thread(
+    app: TestApp, workers: Workers, ledger: Ledger
+) -> None:
+    class Late(dramatiq.Middleware):
+        def after_process_message(self, broker: Any, message: Any, **_: Any) -> None:
+            if message.actor_name == "hit":
+                raise dramatiq.middleware.TimeLimitExceeded
+
+    @dramatiq.actor(queue_name=app.queue, max_retries=0)
+    def hit() -> None:
+        ledger("hit")
+
+    @task
+    def other() -> int:
+        return 1
+
+    app.broker.add_middleware(Late())
+    worker = workers(concurrency=1)
+    hit.send()
+    ledger.wait(1)
+    assert other.delay().result(5) == 1
+    (letter,) = app.dead()
+    assert letter.failure is not None
+    assert "TimeLimitExceeded" in letter.failure.exception_type
+    # Nothing of it is left hanging: the worker ends without having to give anything up.
+    worker.stop()
