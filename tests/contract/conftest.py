@@ -19,9 +19,15 @@ from tests.contract.kit import Gate, Ledger, Make, TestApp, Workers, delete_ladd
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cifra_jobs.dev.discovery import FoundServer
     from cifra_jobs.runtime.worker import Worker
 
-_URL = pytest.StashKey[str]()
+
+@pytest.fixture(scope="session")
+def rabbitmq(rabbitmq_server: FoundServer) -> Iterator[FoundServer]:
+    """The RabbitMQ of the run; what all queues shared is deleted at its end."""
+    yield rabbitmq_server
+    delete_ladder(rabbitmq_server.url)
 
 
 @pytest.fixture(params=["memory", "rabbitmq"])
@@ -30,7 +36,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     if request.param == "memory":
         yield Make("memory", {"type": "memory"}, {"type": "memory"})
         return
-    rabbitmq = request.getfixturevalue("rabbitmq_server")
+    rabbitmq = request.getfixturevalue("rabbitmq")
     redis = request.getfixturevalue("redis_server")
     made = Make(
         "rabbitmq", {"type": "rabbitmq", "url": rabbitmq.url}, {"type": "redis", "url": redis.url}
@@ -39,18 +45,9 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     delete_queues(rabbitmq.url, made.queues)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _leave_no_ladder(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    url = request.config.stash.get(_URL, None)
-    if url is not None:
-        delete_ladder(url)
-
-
 @pytest.fixture
 def make_app(
     make: Make,
-    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., TestApp]]:
@@ -90,8 +87,6 @@ def make_app(
         apps.append(app)
         if beside is None:
             app.install()
-        if not make.is_memory:
-            request.config.stash[_URL] = make.broker["url"]
         return app
 
     yield build
