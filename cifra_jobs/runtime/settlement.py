@@ -19,25 +19,24 @@ from typing import TYPE_CHECKING, Any
 import dramatiq
 
 import cifra_jobs
-from cifra_jobs.backoff import exponential
 from cifra_jobs.brokers.base import Publication
 from cifra_jobs.brokers.failure import FailureRecord
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import dumps
-from cifra_jobs.errors import StoreUnavailable, UnknownQueue
+from cifra_jobs.errors import StoreUnavailable
 from cifra_jobs.jobs.failure import describe, format_traceback, text_of
 from cifra_jobs.jobs.message import sent_on
 from cifra_jobs.jobs.outcome import Dead, Ended, Failed, Retry, Snoozed, Succeeded
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware.callbacks import INLINE_RESULT
+from cifra_jobs.runtime.publishing import Publishing
 from cifra_jobs.store.base import Finish, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cifra_jobs.brokers.base import Consumer, Delivery, Headers
-    from cifra_jobs.errors import BrokerError
     from cifra_jobs.jobs.outcome import Outcome
     from cifra_jobs.middleware.attempt import Attempt
     from cifra_jobs.runtime.worker import Worker
@@ -106,7 +105,7 @@ class Settlement:
             queue=delivery.queue,
             error=record.message,
         )
-        self.publish([dead], ack)
+        self.publish([dead], delivery.queue, ack)
 
     def send_on(
         self,
@@ -119,11 +118,14 @@ class Settlement:
     ) -> None:
         """Replace a delivery by a later copy: publish, await the confirm, ack; no attempt used."""
         copy = self._app.publication(message, delivery.queue, delay_ms, is_roundable=is_roundable)
-        self.publish([copy], lambda: consumer.ack([delivery]))
+        self.publish([copy], delivery.queue, lambda: consumer.ack([delivery]))
 
-    def publish(self, publications: list[Publication], then: Callable[[], None]) -> None:
-        """Publish until all are confirmed, however long RabbitMQ is away; then call ``then``."""
-        _Publishing(self._worker, publications, then).start()
+    def publish(self, publications: list[Publication], home: str, then: Callable[[], None]) -> None:
+        """Publish until all are confirmed, however long RabbitMQ is away; then call ``then``.
+
+        What it refuses for good is parked with the dead letters of the queue ``home``.
+        """
+        Publishing(self._worker, publications, home, then).start()
 
     # -- what follows --------------------------------------------------------------------------
 
@@ -190,7 +192,8 @@ class Settlement:
         self, attempt: Attempt, outcome: Outcome, publications: list[Publication]
     ) -> None:
         def publish(_: Any = None) -> None:
-            self.publish(publications, lambda: self._finish([(attempt, outcome)]))
+            home = attempt.delivery.queue
+            self.publish(publications, home, lambda: self._finish([(attempt, outcome)]))
 
         if (
             type(outcome) is Succeeded
@@ -302,40 +305,6 @@ class Settlement:
             for consumer, deliveries in by_consumer.items():
                 consumer.ack(deliveries)
         worker.settled(plain_count)
-
-
-class _Publishing:
-    """Publications tried again, with back-off, until each is confirmed."""
-
-    def __init__(
-        self, worker: Worker, publications: list[Publication], then: Callable[[], None]
-    ) -> None:
-        self._worker = worker
-        self._open = publications
-        self._then = then
-        self._failures = 0
-
-    def start(self) -> None:
-        app = self._worker.app
-        app.transport.publish(self._open, self._on_done, timeout_s=app.settings.publish_timeout)
-
-    def _on_done(self, errors: list[BrokerError | None]) -> None:
-        self._open = [p for p, error in zip(self._open, errors, strict=True) if error is not None]
-        if not self._open:
-            self._then()
-            return
-        first = next(error for error in errors if error is not None)
-        if isinstance(first, UnknownQueue):
-            log.error("what follows has no queue yet; it is tried again", error=str(first))
-        else:
-            log.warning("what follows is not confirmed; it is tried again", error=str(first))
-        wait = exponential(self._failures, base=0.1, cap=5.0)
-        self._failures += 1
-        self._worker.timers.call_later(wait, self._again)
-
-    def _again(self) -> None:
-        # On the timers' thread: declaring waits for the broker, so it goes to the app's own.
-        self._worker.app.redeclare({p.queue for p in self._open}, self.start)
 
 
 def _plain(headers: Headers) -> Headers:

@@ -59,3 +59,23 @@ def test_an_interrupt_that_hits_after_the_run_costs_no_thread(
     assert "TimeLimitExceeded" in letter.failure.exception_type
     # Nothing of it is left hanging: the worker ends without having to give anything up.
     worker.stop()
+
+
+def test_a_callback_for_a_queue_that_nobody_declares_is_parked_and_holds_nobody_up(
+    app: TestApp, workers: Workers
+) -> None:
+    @task
+    def after(number: int) -> None: ...
+
+    @task
+    def first() -> int:
+        return 1
+
+    workers(concurrency=1)
+    handle = first.apply_async(link=after.s().set(queue="nowhere"))
+    assert handle.result(10) == 1
+    assert first.delay().result(5) == 1
+    (letter,) = app.dead()
+    assert letter.failure is not None
+    assert (letter.failure.task, letter.failure.reason) == ("after", "undeliverable")
+    assert letter.failure.queue == "nowhere"
