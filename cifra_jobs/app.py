@@ -40,6 +40,9 @@ __all__ = ["App", "configure", "current_app"]
 
 log = get_logger(__name__)
 
+#: A message, and as it goes out.
+Prepared = tuple[dramatiq.Message[Any], Publication]
+
 #: ms added to the life of the record of a task that waits: beyond it nobody looks for its sender.
 _WAITING_TTL_MS = 30 * 24 * 3600 * 1000
 
@@ -283,22 +286,32 @@ class App:
                 the id finds it; without, a record may be a few milliseconds late.
         """
         publications = [self.publication(m, m.queue_name, delay) for m, delay in messages]
-        created: list[Operation] = [
-            self._created(m, p) for (m, _), p in zip(messages, publications, strict=True)
-        ]
-        sending: Sending = Future()
-        batch = _Batch(self, publications, sending, awaits_records=awaits_records)
-        unknown = {p.queue for p in publications} - self._declared
-        # Submitted before the publish, so that a record is older than the run of its task.
-        self.commit.submit(created, batch.on_created, is_lazy=not awaits_records)
-        if unknown:
-            # Declaring waits for the broker; the caller may be an event loop.
-            self._on_pool(lambda: batch.declare_and_publish(unknown))
-        else:
-            batch.publish()
-        return sending
+        ready = [(m, p) for (m, _), p in zip(messages, publications, strict=True)]
+        return self._go_out(ready, awaits_records=awaits_records)
 
     # -- the port: what tasks and handles ask ------------------------------------------------------
+
+    def prepare(self, messages: Iterable[tuple[dramatiq.Message[Any], int]]) -> list[Prepared]:
+        """What `send` takes, of messages, each with a delay in ms; refused here or not at all.
+
+        Dramatiq's middleware hears of each, as it does of a message that is enqueued.
+
+        Raises:
+            EncodeError: an argument cannot travel as JSON; it is named.
+            ArgumentError: a message is larger than ``max_message_size``.
+        """
+        prepared = []
+        for message, delay in messages:
+            self.broker.emit_enqueue("before_enqueue", message, delay or None)
+            prepared.append((message, self.publication(message, message.queue_name, delay)))
+        return prepared
+
+    def send(self, prepared: Sequence[Prepared]) -> Sending:
+        """Send what `prepare` gave, as one batch; never blocks for the confirms."""
+        sending = self._go_out(prepared)
+        if self.broker.observes("after_enqueue"):
+            sending.add_done_callback(lambda done: self._tell_sent(done, prepared))
+        return sending
 
     def record(self, task_id: str) -> Future[TaskRecord | None]:
         """What the store knows of a task."""
@@ -377,6 +390,27 @@ class App:
             options.get("parent_id"),
             _WAITING_TTL_MS + delay,
         )
+
+    def _go_out(self, ready: Sequence[Prepared], *, awaits_records: bool = True) -> Sending:
+        publications = [publication for _, publication in ready]
+        sending: Sending = Future()
+        batch = _Batch(self, publications, sending, awaits_records=awaits_records)
+        unknown = {p.queue for p in publications} - self._declared
+        # Submitted before the publish, so that a record is older than the run of its task.
+        created: list[Operation] = [self._created(m, p) for m, p in ready]
+        self.commit.submit(created, batch.on_created, is_lazy=not awaits_records)
+        if unknown:
+            # Declaring waits for the broker; the caller may be an event loop.
+            self._on_pool(lambda: batch.declare_and_publish(unknown))
+        else:
+            batch.publish()
+        return sending
+
+    def _tell_sent(self, sending: Sending, prepared: Sequence[Prepared]) -> None:
+        if sending.cancelled() or sending.exception() is not None:
+            return
+        for message, publication in prepared:
+            self.broker.emit_enqueue("after_enqueue", message, publication.delay_ms or None)
 
     def _ask(self, operations: list[Operation], read: Callable[[list[Any]], Any]) -> Future[Any]:
         answer: Future[Any] = Future()
@@ -506,9 +540,15 @@ class _QueueNews(dramatiq.Middleware):
 def _plain_headers(headers: dict[str, Any]) -> dict[str, Any]:
     """The caller's headers as the management UI can show them: strings and integers."""
     return {
-        f"h-{name}": value if type(value) in (str, int) else codec.dumps(codec.pack(value)).decode()
+        f"h-{name}": value
+        if type(value) is str or _is_int64(value)
+        else codec.dumps(codec.pack(value)).decode()
         for name, value in headers.items()
     }
+
+
+def _is_int64(value: Any) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
 
 
 _current = App()

@@ -135,6 +135,15 @@ class Broker(DramatiqBroker):
 
     def emit_enqueue(self, hook: str, message: dramatiq.Message[Any], delay: int | None) -> None:
         """Call the middleware that overrides a hook around enqueueing; often there is none."""
+        if not self.observes(hook):
+            return
+        if hook == "before_enqueue":
+            self.emit_before("enqueue", message, delay)
+        else:
+            self.emit_after("enqueue", message, delay)
+
+    def observes(self, hook: str) -> bool:
+        """Whether any middleware overrides ``before_enqueue`` or ``after_enqueue``."""
         version, hooks = self._enqueue_hooks
         if version != self.middleware_version:
             hooks = {
@@ -144,12 +153,7 @@ class Broker(DramatiqBroker):
                 if getattr(type(m), name) is not getattr(dramatiq.Middleware, name)
             }
             self._enqueue_hooks = (self.middleware_version, hooks)
-        if hook not in hooks:
-            return
-        if hook == "before_enqueue":
-            self.emit_before("enqueue", message, delay)
-        else:
-            self.emit_after("enqueue", message, delay)
+        return hook in hooks
 
     # -- in, as Dramatiq asks for it -----------------------------------------------------------
 

@@ -13,7 +13,7 @@ from cifra_jobs.errors import CifraError
 from cifra_jobs.postbox import postbox_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import dramatiq
 
@@ -41,8 +41,12 @@ class Backend(Protocol):
         """The broker that tasks register on."""
         ...
 
-    def dispatch(self, messages: Sequence[tuple[dramatiq.Message[Any], int]]) -> Sending:
-        """Send messages, each with a delay in ms, as one batch; never blocks for the confirms."""
+    def prepare(self, messages: Iterable[tuple[dramatiq.Message[Any], int]]) -> Sequence[Any]:
+        """What `send` takes, of messages, each with a delay in ms; refuses what cannot travel."""
+        ...
+
+    def send(self, prepared: Sequence[Any]) -> Sending:
+        """Send what `prepare` gave, as one batch; never blocks for the confirms."""
         ...
 
     def record(self, task_id: str) -> Future[TaskRecord | None]:

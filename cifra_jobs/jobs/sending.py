@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cifra_jobs.errors import ArgumentError
 from cifra_jobs.jobs.handle import TaskHandle
-from cifra_jobs.jobs.port import Sending, awaited, backend
+from cifra_jobs.jobs.port import Backend, Sending, awaited, backend
 from cifra_jobs.jobs.signatures import Signature
 
 if TYPE_CHECKING:
@@ -63,15 +63,23 @@ def _sent(
     calls: Iterable[Signature[Any]],
 ) -> Iterator[tuple[list[TaskHandle[Any]], Sending]]:
     port = backend()
-    if isinstance(calls, list | tuple):
-        # Bad input is refused whole: compose everything before the first message goes out.
-        messages = iter([_composed(call) for call in calls])
-    else:
-        messages = map(_composed, calls)
-    while chunk := list(islice(messages, _CHUNK)):
-        sending = port.dispatch(chunk)
-        handles: list[TaskHandle[Any]] = [TaskHandle(message.message_id) for message, _ in chunk]
+    composed = map(_composed, calls)
+    for prepared in _prepared(port, composed, is_whole=isinstance(calls, list | tuple)):
+        sending = port.send(prepared)
+        handles: list[TaskHandle[Any]] = [TaskHandle(message.message_id) for message, _ in prepared]
         yield handles, sending
+
+
+def _prepared(
+    port: Backend, composed: Iterator[tuple[Any, int]], *, is_whole: bool
+) -> Iterator[list[Any]]:
+    if is_whole:
+        # Bad input is refused whole: all is ready before the first message goes out.
+        ready = iter(port.prepare(composed))
+        while chunk := list(islice(ready, _CHUNK)):
+            yield chunk
+    while chunk := list(islice(composed, _CHUNK)):
+        yield list(port.prepare(chunk))
 
 
 def _composed(call: Signature[Any]) -> tuple[Any, int]:

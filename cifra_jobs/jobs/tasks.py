@@ -280,7 +280,8 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
 
     def _dispatch(self, message: dramatiq.Message[R], delay_ms: int) -> TaskHandle[R]:
         handle: TaskHandle[R] = TaskHandle(message.message_id)
-        handle.sending = backend().dispatch([(message, delay_ms)])
+        port = backend()
+        handle.sending = port.send(port.prepare([(message, delay_ms)]))
         return handle
 
     def _dispatched(self, message: dramatiq.Message[R], delay_ms: int) -> TaskHandle[R]:
