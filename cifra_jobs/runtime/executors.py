@@ -189,6 +189,11 @@ class LoopExecutor:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs on the loop's thread, which must not wait."""
+        return threading.get_ident() == self._thread.ident
+
     def post(self, call: Callable[[Any], None], argument: Any) -> None:
         """Run something on the loop, soon."""
         self._postbox.post(call, argument)
@@ -199,7 +204,7 @@ class LoopExecutor:
 
     def begin(self, attempts: list[Attempt]) -> None:
         """Start attempts, from any thread."""
-        if threading.get_ident() == self._thread.ident:
+        if self.is_current:
             self._begin(attempts)
         else:
             self._postbox.post(self._begin, attempts)

@@ -33,10 +33,12 @@ class Running:
         beat_at: when the task last called ``heartbeat()``, ms since the epoch.
         asyncio_task: what runs it in the event loop.
         thread_id: the thread that runs its function, while it does.
+        wait_count: other tasks that it waits for right now.
         lock: held to interrupt that thread, so that only the right code is hit.
     """
 
     __slots__ = (
+        "_is_planned",
         "_news",
         "_request",
         "_written_at",
@@ -48,6 +50,7 @@ class Running:
         "lock",
         "stop_reason",
         "thread_id",
+        "wait_count",
         "worker",
     )
 
@@ -58,12 +61,14 @@ class Running:
         self.beat_at: int | None = None
         self.is_cancelled = False
         self.is_soft_due = False
+        self.wait_count = 0
         self.asyncio_task: asyncio.Task[None] | None = None
         self.thread_id: int | None = None
         self.lock: threading.Lock | None = None
         self._request: Request | None = None
         self._news: Progress | None = None
         self._written_at = 0.0
+        self._is_planned = False
 
     @property
     def request(self) -> Request:
@@ -113,8 +118,9 @@ class Running:
             packed if packed is not None or before is None else before.meta,
         )
         self._news = news
-        if before is not None:
+        if self._is_planned:
             return
+        self._is_planned = True
         wait = self._written_at + _PROGRESS_S - system_clock.monotonic()
         if wait <= 0:
             self.write_progress()
@@ -123,6 +129,8 @@ class Running:
 
     def write_progress(self) -> None:
         """Hand the latest news to the store, if there is any."""
+        # First: news that come from here on plan their own writing.
+        self._is_planned = False
         news = self.take_progress()
         if news is not None:
             self._written_at = system_clock.monotonic()
@@ -144,4 +152,4 @@ class Running:
         try:
             yield
         finally:
-            self.worker.reclaim(self, is_async=is_async)
+            self.worker.reclaim(self)

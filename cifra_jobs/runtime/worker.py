@@ -15,6 +15,7 @@ import secrets
 import threading
 from collections import Counter
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,7 +24,15 @@ from dramatiq.broker import MessageProxy
 
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import dumps
-from cifra_jobs.errors import DecodeError, OptionError, TaskRevoked, WorkerLost, WouldDeadlock
+from cifra_jobs.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    DecodeError,
+    OptionError,
+    TaskRevoked,
+    WorkerLost,
+    WouldDeadlock,
+)
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.lifespan import enter_lifespans
 from cifra_jobs.jobs.options import RunOptions
@@ -68,6 +77,8 @@ log = get_logger(__name__)
 
 #: Seconds after which a run that has not ended is told to the store as started: most no-ops have.
 _ANNOUNCE_S = 0.005
+#: Seconds until a queue that could not be declared is tried again.
+_ASK_AGAIN_S = 1.0
 #: Seconds that cancelled runs get to end, once the grace is over.
 _LAST_WORDS_S = 5.0
 #: Revoked ids remembered; a claimed attempt waits for its slot for less than so many revokes.
@@ -445,11 +456,20 @@ class Worker:
     def lend(self, running: Running, *, is_async: bool) -> None:
         """A run waits for another task: free its slot, and ask for one delivery more.
 
+        Several waits of one run at a time lend its one slot.
+
         Raises:
-            WouldDeadlock: it blocks a thread, and every other slot is blocked the same way.
+            WouldDeadlock: it blocks the event loop, or a thread while every other slot is blocked
+                the same way.
         """
+        is_native = running.attempt.is_async
+        if is_native and not is_async and self._loop.is_current:
+            raise WouldDeadlock(
+                f"{running.request.task} blocks the event loop to wait for another task, and with"
+                " it every async task of this worker; await handle.get() instead"
+            )
         with self._lock:
-            if not is_async:
+            if not running.wait_count and not is_native:
                 if self._waiting_thread_count + 1 >= self.concurrency:
                     raise WouldDeadlock(
                         f"{running.request.task} waits inside a thread for another task, and all"
@@ -457,19 +477,24 @@ class Worker:
                         " async task and await the handle, or on_success"
                     )
                 self._waiting_thread_count += 1
-                return
-        self._credit.lend()
-        self.dispatcher.lend()
+            running.wait_count += 1
+            is_lent = is_native and running.wait_count == 1
+        if is_lent:
+            self._credit.lend()
+            self.dispatcher.lend()
 
-    def reclaim(self, running: Running, *, is_async: bool) -> None:
+    def reclaim(self, running: Running) -> None:
         """The wait is over."""
-        del running
-        if is_async:
+        is_native = running.attempt.is_async
+        with self._lock:
+            running.wait_count -= 1
+            if running.wait_count:
+                return
+            if not is_native:
+                self._waiting_thread_count -= 1
+        if is_native:
             self._credit.reclaim()
             self.dispatcher.reclaim()
-        else:
-            with self._lock:
-                self._waiting_thread_count -= 1
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -504,8 +529,20 @@ class Worker:
         return self._consumer.extend(dict.fromkeys(self._queues, count))
 
     def _on_new_queue(self, queue: str) -> None:
-        if self._only is None and queue not in self._queues and not self.is_draining:
+        if self._only is None:
+            # Not here: whoever declares a task must not wait for the broker, nor hear of its loss.
+            self.app.redeclare((), partial(self._consume_new, queue))
+
+    def _consume_new(self, queue: str) -> None:
+        if queue in self._queues or self.is_draining:
+            return
+        try:
             self.app.declare([queue])
+        except BrokerUnavailable:
+            self.timers.call_later(_ASK_AGAIN_S, partial(self._on_new_queue, queue))
+        except BrokerError as error:
+            log.error("a new queue cannot be consumed", queue=queue, error=str(error))
+        else:
             self._consume([queue])
 
     def _announce(self) -> None:
