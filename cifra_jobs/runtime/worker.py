@@ -540,8 +540,8 @@ class Worker:
             self.app.declare([queue])
         except BrokerUnavailable:
             self.timers.call_later(_ASK_AGAIN_S, partial(self._on_new_queue, queue))
-        except BrokerError as error:
-            log.error("a new queue cannot be consumed", queue=queue, error=str(error))
+        except BrokerError:
+            log.exception("a new queue cannot be consumed", queue=queue)
         else:
             self._consume([queue])
 

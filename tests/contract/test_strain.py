@@ -10,7 +10,9 @@ from cifra_jobs import task
 from cifra_jobs.testing.assertions import eventually
 
 if TYPE_CHECKING:
-    from tests.contract.kit import Gate, Ledger, TestApp, Workers
+    from collections.abc import Callable
+
+    from tests.contract.kit import Gate, Ledger, Make, TestApp, Workers
 
 
 def test_early_acked_tasks_wait_in_the_queue_until_a_slot_is_free(
@@ -79,3 +81,28 @@ def test_a_callback_for_a_queue_that_nobody_declares_is_parked_and_holds_nobody_
     assert letter.failure is not None
     assert (letter.failure.task, letter.failure.reason) == ("after", "undeliverable")
     assert letter.failure.queue == "nowhere"
+
+
+def test_a_queue_named_while_the_broker_is_away_is_consumed_when_it_is_back(
+    make: Make, make_app: Callable[..., TestApp], new_workers: Callable[[TestApp], Workers]
+) -> None:
+    app = make_app()
+    new_workers(app)(queues=None)
+    late = make.new_queue()
+    transport: Any = app.transport
+    break_broker = getattr(transport, "break_connection", None)
+    if break_broker is not None:
+        break_broker()
+    else:
+        transport.check()
+        # As a network does it.
+        connection = transport._publisher.connection  # noqa: SLF001
+        connection.call(lambda: connection.drop("by the test"))
+
+    @task(queue=late)
+    def work() -> int:
+        return 7
+
+    if break_broker is not None:
+        transport.mend_connection()
+    assert work.delay().result(10) == 7
