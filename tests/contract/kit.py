@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cifra_jobs.brokers.deadletters import DeadLetter
     from cifra_jobs.jobs.state import TaskRecord
+    from cifra_jobs.testing.proxy import TcpProxy
     from tests.contract.faults import FaultyStore, FaultyTransport
 
 #: One ladder of delays for the whole run: declaring its 28 levels takes RabbitMQ a second.
@@ -86,6 +87,8 @@ class Make:
     result_backend: dict[str, Any]
     #: Queues to delete when the test is over.
     queues: set[str] = field(default_factory=set)
+    #: In front of RabbitMQ and of Redis, where a test puts them there.
+    proxies: tuple[TcpProxy, ...] = ()
 
     @property
     def is_memory(self) -> bool:
