@@ -14,9 +14,16 @@ from dramatiq import broker as dramatiq_broker
 from cifra_jobs import codec
 from cifra_jobs.brokers.base import Publication, Transport
 from cifra_jobs.brokers.broker import Broker
-from cifra_jobs.clock import now_ms
+from cifra_jobs.clock import now_ms, system_clock
 from cifra_jobs.config import Settings
-from cifra_jobs.errors import ArgumentError, BrokerError, CifraError, TaskRevoked, UnknownQueue
+from cifra_jobs.errors import (
+    ArgumentError,
+    BrokerError,
+    BrokerUnavailable,
+    CifraError,
+    TaskRevoked,
+    UnknownQueue,
+)
 from cifra_jobs.jobs import port
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.message import COMPRESS_ABOVE, encode
@@ -181,8 +188,12 @@ class App:
 
     # -- queues --------------------------------------------------------------------------------
 
-    def declare(self, queues: Iterable[str]) -> None:
+    def declare(self, queues: Iterable[str], *, timeout_s: float = 10.0) -> None:
         """Make sure that queues exist on the server, or with ``topology: verify`` that they do.
+
+        Args:
+            queues: short names.
+            timeout_s: how long to wait for the broker.
 
         Raises:
             BrokerUnavailable: the broker does not answer.
@@ -190,7 +201,7 @@ class App:
         """
         missing = [queue for queue in queues if queue not in self._declared]
         if missing:
-            self.transport.declare(missing)
+            self.transport.declare(missing, timeout_s=timeout_s)
             self._declared.update(missing)
 
     def queues_named(self) -> set[str]:
@@ -455,6 +466,7 @@ class _Batch:
         self._waits_for = 2 if awaits_records else 1
         self._error: BaseException | None = None
         self._is_retried = False
+        self._begun_at = system_clock.monotonic()
 
     def publish(self) -> None:
         """Hand the messages to the transport."""
@@ -466,12 +478,17 @@ class _Batch:
     def declare_and_publish(self, queues: set[str]) -> None:
         """Declare those queues that are ours, then publish; RabbitMQ judges the others."""
         app = self._app
+        # Sends wait here in line: during an outage each would wait for those before it as well.
+        left_s = self._begun_at + app.settings.publish_timeout - system_clock.monotonic()
+        if left_s <= 0:
+            self._fail_all(BrokerUnavailable("RabbitMQ did not answer in time; nothing was sent"))
+            return
         try:
             named = app.queues_named()
             # With nothing of ours on the server yet, it could not even say that a queue is unknown.
-            app.declare(named & queues or named)
+            app.declare(named & queues or named, timeout_s=left_s)
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender must hear of it
-            self._fail(dict.fromkeys(range(len(self._publications)), error))
+            self._fail_all(error)
             return
         self.publish()
 
@@ -500,6 +517,9 @@ class _Batch:
             self._app.redeclare(ours, self.publish)
             return
         self._fail(failed)
+
+    def _fail_all(self, error: Exception) -> None:
+        self._fail(dict.fromkeys(range(len(self._publications)), error))
 
     def _fail(self, failed: dict[int, Any]) -> None:
         now = now_ms()

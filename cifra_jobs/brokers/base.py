@@ -169,8 +169,12 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def declare(self, queues: Iterable[str]) -> None:
+    def declare(self, queues: Iterable[str], *, timeout_s: float = 10.0) -> None:
         """Make sure that these queues, and what they need, exist. Idempotent, remembered.
+
+        Args:
+            queues: short names.
+            timeout_s: how long to wait for the broker.
 
         Raises:
             BrokerUnavailable: the broker did not answer.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
 
-from cifra_jobs import task
+from cifra_jobs import BrokerUnavailable, task
 from cifra_jobs.testing.assertions import eventually
 
 if TYPE_CHECKING:
@@ -106,3 +108,22 @@ def test_a_queue_named_while_the_broker_is_away_is_consumed_when_it_is_back(
     if break_broker is not None:
         transport.mend_connection()
     assert work.delay().result(10) == 7
+
+
+def test_sends_of_a_process_that_never_reached_the_broker_fail_within_the_publish_timeout(
+    make: Make, make_app: Callable[..., TestApp]
+) -> None:
+    away = {} if make.is_memory else {"url": "amqp://guest:guest@127.0.0.1:1/%2F"}
+    app = make_app(broker=away, publish_timeout=0.4)
+    if make.is_memory:
+        app.transport.break_connection()  # type: ignore[attr-defined]
+
+    @task
+    def work() -> None: ...
+
+    begun = time.monotonic()
+    with ThreadPoolExecutor(4) as senders:
+        sends = [senders.submit(work.delay) for _ in range(4)]
+    for send in sends:
+        assert isinstance(send.exception(), BrokerUnavailable)
+    assert time.monotonic() - begun < 1.5

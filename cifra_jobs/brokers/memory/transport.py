@@ -120,8 +120,8 @@ class MemoryTransport(Transport):
                 consumer.open_channels()
         return consumer
 
-    def declare(self, queues: Iterable[str]) -> None:
-        """Make sure that these queues exist."""
+    def declare(self, queues: Iterable[str], *, timeout_s: float = 10.0) -> None:  # noqa: ARG002
+        """Make sure that these queues exist; says at once that the connection is broken."""
         with self._core.connected():
             self._declare(queues)
 

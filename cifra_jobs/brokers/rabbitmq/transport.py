@@ -128,7 +128,7 @@ class RabbitmqTransport(Transport):
             consumer.connection.start()
         return consumer
 
-    def declare(self, queues: Iterable[str]) -> None:
+    def declare(self, queues: Iterable[str], *, timeout_s: float = _ASK_TIMEOUT_S) -> None:
         """Make sure that these queues, and what they need, exist; see `Transport.declare`."""
         names = [topology.check_queue_name(name) for name in queues]
         names = [name for name in names if name not in self._declarer.known]
@@ -139,7 +139,7 @@ class RabbitmqTransport(Transport):
             ask(
                 connection,
                 lambda done: self._declarer.ensure(connection, names, done),
-                _ASK_TIMEOUT_S,
+                timeout_s,
             )
         except TopologyMismatch as error:
             # The broker names the first difference only.
