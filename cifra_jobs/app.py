@@ -27,6 +27,7 @@ from cifra_jobs.errors import (
 from cifra_jobs.jobs import port
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.message import COMPRESS_ABOVE, encode
+from cifra_jobs.jobs.options import check_settings
 from cifra_jobs.jobs.state import TaskRecord, TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
@@ -72,6 +73,8 @@ class App:
     ) -> None:
         #: How the connections of this process are called in the management UI.
         self.name = "cifra"
+        if settings is not None:
+            check_settings(settings)
         self._settings = settings
         self._given = (transport, store)
         self._transport = transport
@@ -97,7 +100,9 @@ class App:
         if self._settings is None:
             with self._lock:
                 if self._settings is None:
-                    self._settings = Settings()
+                    settings = Settings()
+                    check_settings(settings)
+                    self._settings = settings
         return self._settings
 
     @property
@@ -160,6 +165,7 @@ class App:
     def configure(self, path: str | os.PathLike[str] | None = None, /, **settings: Any) -> Settings:
         """Take other settings; what was open is closed and opens again when it is needed."""
         fresh = Settings(path, **settings)
+        check_settings(fresh)
         self.close()
         with self._lock:
             self._settings = fresh
@@ -405,6 +411,8 @@ class App:
     def _go_out(self, ready: Sequence[Prepared], *, awaits_records: bool = True) -> Sending:
         publications = [publication for _, publication in ready]
         sending: Sending = Future()
+        # It goes out whatever becomes of those who await it: one who gives up cancels nobody's.
+        sending.set_running_or_notify_cancel()
         batch = _Batch(self, publications, sending, awaits_records=awaits_records)
         unknown = {p.queue for p in publications} - self._declared
         # Submitted before the publish, so that a record is older than the run of its task.

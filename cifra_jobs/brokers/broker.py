@@ -22,6 +22,7 @@ from cifra_jobs.brokers.pull import PullConsumer
 from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import UnknownQueue
 from cifra_jobs.jobs.outcome import FollowUp
+from cifra_jobs.jobs.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +114,8 @@ class Broker(DramatiqBroker):
             delay: ms to hold it for, inside RabbitMQ.
 
         Raises:
-            EncodeError: an argument cannot travel as JSON; nothing was sent.
+            ArgumentError: the arguments do not fit the task, or cannot travel as JSON; nothing
+                was sent.
             BrokerUnavailable: no confirm within ``publish_timeout``; the outcome is unknown.
             UnknownQueue: nobody declared the queue.
         """
@@ -122,6 +124,9 @@ class Broker(DramatiqBroker):
         if follow_ups is not None:
             follow_ups.append(FollowUp(message, delay or 0))
             return message
+        actor = self.actors.get(message.actor_name)
+        if isinstance(actor, Task):
+            actor.check_call(message.args, message.kwargs)
         self.emit_enqueue("before_enqueue", message, delay)
         self._dispatch([(message, delay or 0)], awaits_records=False).result()
         self.emit_enqueue("after_enqueue", message, delay)

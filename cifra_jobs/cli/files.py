@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cifra_jobs.cli.groups import config_path
 from cifra_jobs.config import Settings, WorkerFile
 from cifra_jobs.config.sources import load_yaml
+from cifra_jobs.jobs.options import check_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,9 @@ def settings_from(config: Path | None, **overrides: Any) -> Settings:
     path = config_path(config)
     if path is not None and "workers" in (found := load_yaml(path)):
         path = path if "background_jobs" in found else None
-    return Settings(path, **overrides)
+    settings = Settings(path, **overrides)
+    check_settings(settings)
+    return settings
 
 
 def worker_file(config: Path | None) -> WorkerFile:

@@ -11,12 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cifra_jobs.errors import NotYetBuilt, OptionError
+from cifra_jobs.errors import ConfigError, NotYetBuilt, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["CALL_KEYWORDS", "OPTIONS", "Option", "RunOptions", "normalize", "run_options"]
+    from cifra_jobs.config import Settings
+
+__all__ = [
+    "CALL_KEYWORDS",
+    "OPTIONS",
+    "Option",
+    "RunOptions",
+    "check_settings",
+    "normalize",
+    "run_options",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +280,21 @@ def normalize(
         except (ValueError, TypeError) as error:
             raise OptionError(f"{owner}: {name}={value!r} must be {error}") from None
     return kept
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse task options in the settings that no task could take.
+
+    Raises:
+        ConfigError: an unknown name or a bad value, with its path and the nearest name.
+        NotYetBuilt: an option of a later release.
+    """
+    places = {f"task_routes.{name}": route for name, route in settings.task_routes.items()}
+    for path, options in {"task_defaults": settings.task_defaults, **places}.items():
+        try:
+            normalize(options, owner=path, per_call=path != "task_defaults")
+        except OptionError as error:
+            raise ConfigError(str(error)) from None
 
 
 def _look_up(name: str, owner: str, extra: set[str]) -> tuple[Option, Callable[[Any], Any]]:

@@ -96,14 +96,17 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
     # -- sending -------------------------------------------------------------------------------
 
     def message(self, *args: P.args, **kwargs: P.kwargs) -> dramatiq.Message[R]:
-        """The message of a call, not sent."""
-        return self.compose(args, kwargs, {})[0]
+        """The message of a call, not sent.
+
+        Whether its arguments fit is judged when it is enqueued: a pipeline adds one more.
+        """
+        return self.envelope(args, kwargs, {})[0]
 
     def message_with_options(
         self, *, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **options: Any
     ) -> dramatiq.Message[R]:
         """The message of a call with options, not sent."""
-        return self.compose(tuple(args), kwargs or {}, options)[0]
+        return self.envelope(tuple(args), kwargs or {}, options)[0]
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> dramatiq.Message[R]:
         """Send a call, wait for RabbitMQ's confirm, return the message.
@@ -113,7 +116,7 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
             BrokerUnavailable: no confirm within ``publish_timeout``; the outcome is unknown.
             UnknownQueue: nobody declared the task's queue.
         """
-        message, delay_ms = self.compose(args, kwargs, {})
+        message, delay_ms = self.envelope(args, kwargs, {})
         return self.broker.enqueue(message, delay=delay_ms or None)
 
     def send_with_options(
@@ -128,7 +131,7 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
         if delay is not None:
             seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay / 1000
             options["countdown"] = seconds
-        message, delay_ms = self.compose(tuple(args), kwargs or {}, options)
+        message, delay_ms = self.envelope(tuple(args), kwargs or {}, options)
         return self.broker.enqueue(message, delay=delay_ms or None)
 
     async def asend(self, *args: P.args, **kwargs: P.kwargs) -> dramatiq.Message[R]:
@@ -178,7 +181,7 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
 
     def apply_sync(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """`apply` for plain code: blocks."""
-        message, delay_ms = self.compose(args, kwargs, {})
+        message, delay_ms = self.envelope(args, kwargs, {})
         self.broker.enqueue(message, delay=delay_ms or None)
         handle: TaskHandle[R] = TaskHandle(message.message_id)
         return handle.result()
@@ -249,6 +252,14 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
 
     # -- inside --------------------------------------------------------------------------------
 
+    def check_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse arguments that do not fit the function.
+
+        Raises:
+            ArgumentError: with the signature, and what does not fit.
+        """
+        self._check(args, kwargs)
+
     def compose(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> tuple[dramatiq.Message[R], int]:
@@ -259,7 +270,7 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
     def envelope(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> tuple[dramatiq.Message[R], int]:
-        """`compose` for arguments whose fit is for the worker to judge.
+        """`compose` for arguments whose fit somebody else judges: the broker or the worker.
 
         Raises:
             OptionError: an unknown or bad option.

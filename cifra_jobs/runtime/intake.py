@@ -95,7 +95,7 @@ class Intake:
         return Attempt(
             message=message,
             actor=actor,
-            options=self._worker.options_of(actor, options.get("set")),
+            options=self._worker.options_of(actor, options),
             round=_count(options, "round"),
             retries=_count(options, "retries"),
             token=os.urandom(8).hex(),

@@ -266,7 +266,7 @@ class Worker:
         return None if attempt.proxy is None else self._bound_to(attempt).hooks
 
     def options_of(
-        self, actor: dramatiq.Actor[Any, Any], overrides: dict[str, Any] | None
+        self, actor: dramatiq.Actor[Any, Any], message_options: dict[str, Any]
     ) -> RunOptions:
         """What holds for a run of a task with the options of its message.
 
@@ -274,6 +274,7 @@ class Worker:
             DecodeError: an option of the message is unknown or has a bad value.
         """
         if isinstance(actor, Task):
+            overrides = message_options.get("set")
             if overrides:
                 try:
                     return actor.resolved(actor.check_call_options(overrides))
@@ -285,7 +286,12 @@ class Worker:
             return found
         # Dramatiq's middleware carries these rules; only an async actor's limit is ours to keep,
         # since raising in the event loop's thread would hit whichever task runs there.
-        limit_ms = actor.options.get("time_limit", 600_000) if self.is_async(actor) else None
+        limit_ms = None
+        if self.is_async(actor):
+            declared = actor.options.get("time_limit", 600_000)
+            limit_ms = message_options.get("time_limit", declared)
+            if limit_ms is not None and not isinstance(limit_ms, int | float):
+                raise DecodeError(f"option 'time_limit' of the message is {limit_ms!r}")
         return RunOptions(
             store_result=False, timeout_s=None if limit_ms is None else limit_ms / 1000
         )
