@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
+import pytest
 
 from cifra_jobs import BrokerUnavailable, task
 from cifra_jobs.testing.assertions import eventually
@@ -127,3 +129,25 @@ def test_sends_of_a_process_that_never_reached_the_broker_fail_within_the_publis
     for send in sends:
         assert isinstance(send.exception(), BrokerUnavailable)
     assert time.monotonic() - begun < 1.5
+
+
+async def test_a_send_whose_waiter_gave_up_can_be_awaited_by_others(
+    app: TestApp, workers: Workers
+) -> None:
+    @task
+    async def work() -> int:
+        return 7
+
+    handle = work.delay()
+
+    async def wait() -> Any:
+        return await handle
+
+    first, second = asyncio.ensure_future(wait()), asyncio.ensure_future(wait())
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert await second == handle
+    workers()
+    assert await (await handle).get(5) == 7
