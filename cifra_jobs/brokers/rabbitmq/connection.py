@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import pika
 import pika.exceptions
 import pika.frame
-from pika.adapters.select_connection import IOLoop
 
 from cifra_jobs.backoff import reconnect_delays
+from cifra_jobs.brokers.rabbitmq.ioloop import Loop
 from cifra_jobs.brokers.rabbitmq.listener import ChannelRefused, ConnectionLost, Listener
 from cifra_jobs.brokers.rabbitmq.scanner import FrameScanner
 from cifra_jobs.brokers.rabbitmq.urls import describe
@@ -58,7 +58,7 @@ _NO_CHANNEL = 504
 class _Link(pika.SelectConnection):  # type: ignore[misc]
     """pika's connection with the busy frames taken past its objects."""
 
-    def __init__(self, parameters: Any, owner: Connection, ioloop: IOLoop) -> None:
+    def __init__(self, parameters: Any, owner: Connection, ioloop: Loop) -> None:
         self.is_scanning = False
         self._is_plain = False
         self._owner = owner
@@ -143,7 +143,7 @@ class Connection:
         self._waiting: list[Callable[[], None]] = []
         self._is_closing = False
         self._is_abandoned = False
-        self._ioloop = IOLoop()
+        self._ioloop = Loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     # ── from any thread ──────────────────────────────────────────────────────────────────────────
@@ -171,10 +171,7 @@ class Connection:
             for link in (self._link, self._connecting):
                 if link is not None:
                     link.close_socket()
-            poller = self._ioloop._poller
-            poller._r_interrupt.close()
-            poller._w_interrupt.close()
-            poller._poll.close()
+            self._ioloop.close()
 
     @property
     def is_up(self) -> bool:
