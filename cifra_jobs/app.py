@@ -213,7 +213,9 @@ class App:
     def queues_named(self) -> set[str]:
         """The queues that tasks, routes and settings of this process name: ours to declare."""
         settings = self.settings
-        named = {task.queue for task in self.broker.actors.values() if isinstance(task, Task)}
+        # A copy: tasks may be declared meanwhile.
+        actors = list(self.broker.actors.values())
+        named = {task.queue for task in actors if isinstance(task, Task)}
         named |= set(self.broker.queues) | set(settings.queues)
         return named | {r["queue"] for r in settings.task_routes.values() if "queue" in r}
 
@@ -565,6 +567,13 @@ class _QueueNews(dramatiq.Middleware):
         """A queue was named."""
         del broker
         self._app.queue_named(queue_name)
+
+    def after_declare_actor(
+        self, broker: dramatiq.Broker, actor: dramatiq.Actor[Any, Any]
+    ) -> None:
+        """A task was declared: the settings may send it to a queue that nobody has named yet."""
+        del broker
+        self._app.queue_named(actor.queue_name)
 
 
 def _plain_headers(headers: dict[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
         body = inspect.unwrap(fn)
         if reads_free_self(body):
             body.__globals__["self"] = current_task
+        # Before it is registered: a worker that hears of it asks for its queue.
+        self._resolved: tuple[Settings, RunOptions, str] | None = None
         super().__init__(
             fn,
             broker=broker,
@@ -83,7 +85,6 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
         self.fn = fn
         self.options = {**declared, **_dramatiq_names(declared)}
         functools.update_wrapper(self, fn)
-        self._resolved: tuple[Settings, RunOptions, str] | None = None
 
     # -- running it here -----------------------------------------------------------------------
 

@@ -168,7 +168,7 @@ class Worker:
         broker.emit_before("worker_boot", self)
         self._loop.start()
         self.context = self._loop.run(enter_lifespans(self._lifespans))
-        queues = list(broker.queues) if self._only is None else list(self._only)
+        queues = sorted(self.app.queues_named()) if self._only is None else list(self._only)
         if queues:
             self.app.declare(queues)
         self._subscription = self.app.store.subscribe(self.app.control_channel, self._on_control)
@@ -540,16 +540,18 @@ class Worker:
             self.app.redeclare((), partial(self._consume_new, queue))
 
     def _consume_new(self, queue: str) -> None:
-        if queue in self._queues or self.is_draining:
+        # Beside the one that was named, those that the settings route its tasks to.
+        new = sorted(({queue} | self.app.queues_named()) - self._queues.keys())
+        if not new or self.is_draining:
             return
         try:
-            self.app.declare([queue])
+            self.app.declare(new)
         except BrokerUnavailable:
             self.timers.call_later(_ASK_AGAIN_S, partial(self._on_new_queue, queue))
         except BrokerError:
-            log.exception("a new queue cannot be consumed", queue=queue)
+            log.exception("new queues cannot be consumed", queues=new)
         else:
-            self._consume([queue])
+            self._consume(new)
 
     def _announce(self) -> None:
         """Tell the store of the runs that have begun and not ended yet."""
