@@ -220,7 +220,8 @@ def delete_queues(url: str, queues: set[str]) -> None:
 
 
 def delete_ladder(url: str) -> None:
-    """Delete what all queues of the run shared."""
+    """Delete what all queues of the run shared, and the one that has its name from nobody."""
+    delete_queues(url, {"default"})
     connection = pika.BlockingConnection(pika.URLParameters(url))
     topology.teardown(connection.channel(), topology.shared_part(NAMESPACE))
     connection.close()

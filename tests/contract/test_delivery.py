@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+import dramatiq
 import pytest
 
-from cifra_jobs import current_task, task
+from cifra_jobs import current_task, send_many, task
 from cifra_jobs.brokers.base import Publication
 from cifra_jobs.store.base import Claim, Finish, Gone
 from cifra_jobs.testing.assertions import eventually
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cifra_jobs.runtime.worker import Worker
-    from tests.contract.kit import Gate, Ledger, TestApp, Workers
+    from tests.contract.kit import Gate, Ledger, Make, TestApp, Workers
 
 
 async def test_a_task_runs_and_its_result_comes_back(
@@ -464,3 +466,67 @@ def test_copies_that_wait_for_a_worker_run_once_however_they_meet_it(
     eventually(lambda: app.state(message.message_id) == "success")
     eventually(lambda: app.ready() == 0)
     assert ledger.entries == ["ran"]
+
+
+def test_a_worker_of_no_queue_in_particular_serves_those_that_tasks_are_routed_to(
+    app: TestApp, workers: Workers
+) -> None:
+    @task
+    def work() -> str:
+        return "done"
+
+    workers(queues=None)
+    assert work.delay().result(5) == "done"
+
+
+def test_a_worker_of_no_queue_in_particular_serves_tasks_declared_after_its_start(
+    app: TestApp, workers: Workers, make: Make
+) -> None:
+    worker = workers(queues=None)
+    named = make.new_queue()
+
+    @task
+    def routed() -> str:
+        return "routed"
+
+    @task(queue=named)
+    def placed() -> str:
+        return "placed"
+
+    assert routed.delay().result(5) == "routed"
+    assert placed.delay().result(5) == "placed"
+    eventually(lambda: worker.is_connected)
+
+
+def test_hooks_of_dramatiq_s_middleware_around_the_ack_do_not_confuse_the_drain(
+    app: TestApp, workers: Workers, ledger: Ledger
+) -> None:
+    class Watching(dramatiq.Middleware):
+        def before_ack(self, broker: dramatiq.Broker, message: Any) -> None:
+            ledger("before", message.message_id)
+
+        def after_ack(self, broker: dramatiq.Broker, message: Any) -> None:
+            ledger("after", message.message_id)
+
+    app.broker.add_middleware(Watching())
+
+    @task
+    async def work(number: int) -> int:
+        return number
+
+    @task
+    async def slow() -> str:
+        ledger("slow")
+        await asyncio.sleep(0.2)
+        return "whole"
+
+    worker = workers(concurrency=20)
+    handle = slow.delay()
+    ledger.wait(1)
+    results = [each.result(5) for each in send_many([work.s(number) for number in range(15)])]
+    assert results == list(range(15))
+    # A drain that miscounts would not wait for the one that still runs.
+    worker.stop(5)
+    assert app.state(handle) == "success"
+    acked = [entry[1] for entry in ledger.entries if entry[0] == "after"]
+    assert len(acked) == len(set(acked)) == 16

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cifra_jobs import StoreUnavailable, TaskStatus, task
+from cifra_jobs import BrokerUnavailable, StoreUnavailable, TaskStatus, task
 from cifra_jobs.testing.assertions import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cifra_jobs.dev import PrivateRedis
+    from cifra_jobs.dev import PrivateRabbitmq, PrivateRedis
     from tests.contract.kit import Gate, Ledger, Make, TestApp, Workers
 
 
@@ -273,3 +274,58 @@ def test_a_worker_hears_again_after_many_breaks(
         break_and_mend(app, lambda: None)
         eventually(lambda: worker.is_connected)
     assert ledger.entries == list(range(5))
+
+
+@pytest.fixture
+def own_rabbitmq() -> Iterator[PrivateRabbitmq]:
+    """A RabbitMQ that a test may stop."""
+    from cifra_jobs.dev import PrivateRabbitmq
+
+    with PrivateRabbitmq(plugins=()) as rabbitmq:
+        yield rabbitmq
+
+
+@pytest.mark.parametrize("make", ["rabbitmq"], indirect=True)
+def test_rabbitmq_may_be_restarted_under_a_run(
+    own_rabbitmq: PrivateRabbitmq,
+    make: Make,
+    make_app: Callable[..., TestApp],
+    new_workers: Callable[[TestApp], Workers],
+    ledger: Ledger,
+    gate: Gate,
+) -> None:
+    app = make_app(broker={"url": own_rabbitmq.url}, publish_timeout=0.5)
+    make.queues.clear()
+
+    @task
+    def after(task_id: str, result: str) -> None:
+        ledger("after")
+
+    @task(on_success=after)
+    def work() -> str:
+        ledger("ran")
+        gate.wait(60)
+        return "done"
+
+    worker = new_workers(app)(concurrency=2)
+    handle = work.delay()
+    ledger.wait(1)
+    delayed = after.apply_async(("id", "later"), countdown=0.5)
+    own_rabbitmq.stop()
+    begun = time.monotonic()
+    with pytest.raises(BrokerUnavailable):
+        after.apply_async(("id", "now"), task_id=(sent := f"sent-{app.queue}"))
+    assert time.monotonic() - begun < 2
+    assert app.state(sent) == "failed"
+    # The run ends while the broker is away: its callback and its ack wait.
+    gate.open()
+    eventually(lambda: not worker.running())
+    assert ledger.entries == ["ran"]
+    own_rabbitmq.start()
+    assert handle.result(15) == "done"
+    delayed.wait_sync(10)
+    again = after.apply_async(("id", "now"), task_id=sent)
+    again.wait_sync(10)
+    assert str(app.state(sent)) == "success"
+    eventually(lambda: worker.is_connected and app.ready() == 0)
+    assert sorted(ledger.entries) == ["after", "after", "after", "ran"]
