@@ -209,8 +209,8 @@ def states() -> str:
         + f"\n\nFinal: {final}. `get()` raises for each of them but `success`: the task's own"
         " exception, `TaskTimeout`, `TaskExpired`, `TaskRevoked` or `TaskSkipped`. A task may end"
         " without a recorded `running`: a run shorter than 5 ms is written as one outcome, and a"
-        " lost Redis may have taken it along. A delayed task stays `scheduled` until a worker takes it,"
-        " also when it is due. A task whose worker stopped before its end is `queued` again."
+        " lost Redis may have taken it along. A delayed task stays `scheduled` until a worker takes"
+        " it, also when it is due. A task whose worker stopped before its end is `queued` again."
     )
 
 
