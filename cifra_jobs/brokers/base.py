@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,16 +76,17 @@ class QueueCounts:
     dead: int
 
 
-class Extension(Protocol):
-    """What `Consumer.extend` added; what it delivered is settled through the consumer."""
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What `Consumer.extend` added; what it delivered is settled through the consumer.
 
-    def pause(self) -> None:
-        """Take no more through it until ``resume``."""
-        ...
+    Attributes:
+        pause: take no more through it until ``resume``.
+        resume: take deliveries through it again.
+    """
 
-    def resume(self) -> None:
-        """Take deliveries through it again."""
-        ...
+    pause: Callable[[], None]
+    resume: Callable[[], None]
 
 
 class Consumer(ABC):

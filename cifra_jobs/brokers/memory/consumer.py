@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from cifra_jobs.brokers.base import Consumer
+from cifra_jobs.brokers.base import Consumer, Extension
 from cifra_jobs.brokers.memory.queues import Channel
 
 if TYPE_CHECKING:
@@ -25,22 +26,6 @@ class _Subscription:
     prefetch: int
     is_paused: bool = False
     channel: Channel | None = None
-
-
-class _Extension:
-    """What `MemoryConsumer.extend` added."""
-
-    def __init__(self, consumer: MemoryConsumer, subscriptions: list[_Subscription]) -> None:
-        self._consumer = consumer
-        self._subscriptions = subscriptions
-
-    def pause(self) -> None:
-        """Take no more through it."""
-        self._consumer.set_paused(self._subscriptions, is_paused=True)
-
-    def resume(self) -> None:
-        """Take deliveries through it again."""
-        self._consumer.set_paused(self._subscriptions, is_paused=False)
 
 
 class MemoryConsumer(Consumer):
@@ -94,21 +79,24 @@ class MemoryConsumer(Consumer):
 
     def pause(self, queue: str) -> None:
         """Stop taking deliveries of one queue until ``resume``."""
-        self.set_paused([s for s in self._subscriptions if s.queue == queue], is_paused=True)
+        self._set_paused([s for s in self._subscriptions if s.queue == queue], is_paused=True)
 
     def resume(self, queue: str) -> None:
         """Take deliveries of the queue again."""
-        self.set_paused([s for s in self._subscriptions if s.queue == queue], is_paused=False)
+        self._set_paused([s for s in self._subscriptions if s.queue == queue], is_paused=False)
 
-    def extend(self, queues: Mapping[str, int]) -> _Extension:
+    def extend(self, queues: Mapping[str, int]) -> Extension:
         """Take more, over channels of their own."""
         added = [_Subscription(*each) for each in queues.items()]
         with self._core.lock:
             self._subscriptions += added
             self.open_channels()
-        return _Extension(self, added)
+        return Extension(
+            partial(self._set_paused, added, is_paused=True),
+            partial(self._set_paused, added, is_paused=False),
+        )
 
-    def set_paused(self, subscriptions: list[_Subscription], *, is_paused: bool) -> None:
+    def _set_paused(self, subscriptions: list[_Subscription], *, is_paused: bool) -> None:
         """Pause or resume subscriptions."""
         with self._core.lock:
             for each in subscriptions:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cifra_jobs.backoff import reconnect_delays
-from cifra_jobs.brokers.base import Consumer, Delivery
+from cifra_jobs.brokers.base import Consumer, Delivery, Extension
 from cifra_jobs.brokers.rabbitmq.connection import Connection
 from cifra_jobs.brokers.rabbitmq.listener import ChannelRefused, Listener
 from cifra_jobs.brokers.rabbitmq.properties import decode_properties
@@ -57,22 +57,6 @@ class _Session:
         self.ledger = Ledger(self.number)
         self.tag: str | None = None
         self.is_consuming = False
-
-
-class _Extension:
-    """What `RabbitmqConsumer.extend` added."""
-
-    def __init__(self, consumer: RabbitmqConsumer, subscriptions: list[_Subscription]) -> None:
-        self._consumer = consumer
-        self._subscriptions = subscriptions
-
-    def pause(self) -> None:
-        """Take no more through it."""
-        self._consumer.set_paused(self._subscriptions, is_paused=True)
-
-    def resume(self) -> None:
-        """Take deliveries through it again."""
-        self._consumer.set_paused(self._subscriptions, is_paused=False)
 
 
 class RabbitmqConsumer(Consumer, Listener):
@@ -141,21 +125,24 @@ class RabbitmqConsumer(Consumer, Listener):
 
     def pause(self, queue: str) -> None:
         """Stop taking deliveries of one queue until `resume`; nothing for an unknown queue."""
-        self.set_paused([s for s in self._subscriptions if s.queue == queue], is_paused=True)
+        self._set_all_paused([s for s in self._subscriptions if s.queue == queue], is_paused=True)
 
     def resume(self, queue: str) -> None:
         """Take deliveries of the queue again."""
-        self.set_paused([s for s in self._subscriptions if s.queue == queue], is_paused=False)
+        self._set_all_paused([s for s in self._subscriptions if s.queue == queue], is_paused=False)
 
-    def extend(self, queues: Mapping[str, int]) -> _Extension:
+    def extend(self, queues: Mapping[str, int]) -> Extension:
         """Take more, over channels of their own on the same connection."""
         added = [_Subscription(*each) for each in queues.items()]
         # One assignment: the I/O thread sees all of them or none.
         self._subscriptions = [*self._subscriptions, *added]
         self.connection.call(partial(self._open_all, added))
-        return _Extension(self, added)
+        return Extension(
+            partial(self._set_all_paused, added, is_paused=True),
+            partial(self._set_all_paused, added, is_paused=False),
+        )
 
-    def set_paused(self, subscriptions: Sequence[_Subscription], *, is_paused: bool) -> None:
+    def _set_all_paused(self, subscriptions: Sequence[_Subscription], *, is_paused: bool) -> None:
         """Pause or resume subscriptions, on the I/O thread."""
         for each in subscriptions:
             self.connection.call(partial(self._set_paused, each, is_paused=is_paused))
