@@ -432,8 +432,9 @@ class App:
     def _tell_sent(self, sending: Sending, prepared: Sequence[Prepared]) -> None:
         if sending.cancelled() or sending.exception() is not None:
             return
-        for message, publication in prepared:
-            self.broker.emit_enqueue("after_enqueue", message, publication.delay_ms or None)
+        with port.carrying():
+            for message, publication in prepared:
+                self.broker.emit_enqueue("after_enqueue", message, publication.delay_ms or None)
 
     def _ask(self, operations: list[Operation], read: Callable[[list[Any]], Any]) -> Future[Any]:
         answer: Future[Any] = Future()
@@ -568,9 +569,7 @@ class _QueueNews(dramatiq.Middleware):
         del broker
         self._app.queue_named(queue_name)
 
-    def after_declare_actor(
-        self, broker: dramatiq.Broker, actor: dramatiq.Actor[Any, Any]
-    ) -> None:
+    def after_declare_actor(self, broker: dramatiq.Broker, actor: dramatiq.Actor[Any, Any]) -> None:
         """A task was declared: the settings may send it to a queue that nobody has named yet."""
         del broker
         self._app.queue_named(actor.queue_name)

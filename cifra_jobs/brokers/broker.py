@@ -22,6 +22,7 @@ from cifra_jobs.brokers.pull import PullConsumer
 from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import UnknownQueue
 from cifra_jobs.jobs.outcome import FollowUp
+from cifra_jobs.jobs.port import confirm
 from cifra_jobs.jobs.tasks import Task
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Broker(DramatiqBroker):
         if isinstance(actor, Task):
             actor.check_call(message.args, message.kwargs)
         self.emit_enqueue("before_enqueue", message, delay)
-        self._dispatch([(message, delay or 0)], awaits_records=False).result()
+        confirm(self._dispatch([(message, delay or 0)], awaits_records=False), message.message_id)
         self.emit_enqueue("after_enqueue", message, delay)
         return message
 

@@ -16,7 +16,7 @@ from cifra_jobs import codec
 from cifra_jobs.errors import ResultExpired, TaskNotFound, WaitTimeout
 from cifra_jobs.jobs.current import bound_run
 from cifra_jobs.jobs.failure import rebuild
-from cifra_jobs.jobs.port import Sending, awaited, backend
+from cifra_jobs.jobs.port import Sending, awaited, backend, confirm
 from cifra_jobs.jobs.state import TaskRecord, TaskState, status_of
 from cifra_jobs.log import get_logger
 
@@ -184,7 +184,7 @@ class TaskHandle(str, Generic[R]):  # noqa: SLOT000 - a sent one carries its con
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            sending.result()
+            confirm(sending, str(self))
             return
         sending.add_done_callback(self._log_unheard)
 

@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cifra_jobs.errors import CifraError
+from cifra_jobs.log import get_logger
 from cifra_jobs.postbox import postbox_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import dramatiq
 
     from cifra_jobs.config import Settings
     from cifra_jobs.jobs.state import TaskRecord
 
-__all__ = ["Backend", "Sending", "awaited", "backend", "install", "resolved"]
+__all__ = ["Backend", "Sending", "awaited", "backend", "carrying", "confirm", "install", "resolved"]
 
 T = TypeVar("T")
+
+log = get_logger(__name__)
+
+#: While hooks of others run on a thread of the store or the broker.
+_is_carrying: ContextVar[bool] = ContextVar("cifra_is_carrying", default=False)
 
 #: A batch of messages on its way; its result is ``None`` once RabbitMQ has confirmed all.
 Sending = Future[None]
@@ -91,6 +99,34 @@ def resolved(value: T) -> Future[T]:
     future: Future[T] = Future()
     future.set_result(value)
     return future
+
+
+@contextmanager
+def carrying() -> Iterator[None]:
+    """Inside, this thread carries the confirms of others: no send may wait for its own there."""
+    token = _is_carrying.set(True)
+    try:
+        yield
+    finally:
+        _is_carrying.reset(token)
+
+
+def confirm(sending: Sending, task_id: str) -> None:
+    """Block until a send is confirmed; where this thread may not, have a failure logged.
+
+    Raises:
+        BrokerError: it was not.
+    """
+    if not _is_carrying.get():
+        sending.result()
+        return
+
+    def on_done(done: Sending) -> None:
+        error = done.exception()
+        if error is not None:
+            log.error("send failed and nobody awaited it", task_id=task_id, error=str(error))
+
+    sending.add_done_callback(on_done)
 
 
 async def awaited(future: Future[T]) -> T:

@@ -24,6 +24,7 @@ from dramatiq.middleware import (
 from cifra_jobs.brokers.broker import captured
 from cifra_jobs.errors import TaskSkipped
 from cifra_jobs.jobs.outcome import Dead, Ended, Failed, Retry, Succeeded
+from cifra_jobs.jobs.port import carrying
 from cifra_jobs.jobs.state import TaskState
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware.base import Policy, overrides
@@ -97,11 +98,12 @@ class DramatiqHooks(Policy):
     def settled(self, attempt: Attempt, moment: str, *, is_nack: bool) -> None:
         """Call ``before_ack``, ``after_ack``, ``before_nack`` or ``after_nack``."""
         name = f"{moment}_{'nack' if is_nack else 'ack'}"
-        for hook in self._bound[name]:
-            try:
-                hook(self._broker, attempt.proxy)
-            except Exception:
-                log.critical("a hook failed", name=name, hook=repr(hook), exc_info=True)
+        with carrying():
+            for hook in self._bound[name]:
+                try:
+                    hook(self._broker, attempt.proxy)
+                except Exception:
+                    log.critical("a hook failed", name=name, hook=repr(hook), exc_info=True)
         if moment == "after" and attempt.proxy is not None:
             attempt.proxy.clear_exception()
 

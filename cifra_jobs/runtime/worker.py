@@ -37,6 +37,7 @@ from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.lifespan import enter_lifespans
 from cifra_jobs.jobs.options import RunOptions
 from cifra_jobs.jobs.outcome import Dead, Ended
+from cifra_jobs.jobs.port import carrying
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
@@ -426,11 +427,13 @@ class Worker:
         proxy.stuff_exception(error)
 
         def then() -> None:
-            broker.emit_after("nack", proxy)
+            with carrying():
+                broker.emit_after("nack", proxy)
             proxy.clear_exception()
             self.app.commit.submit([self._failed_unrun(message, record, error)], keep=True)
 
-        broker.emit_before("nack", proxy)
+        with carrying():
+            broker.emit_before("nack", proxy)
         self.settlement.bury(delivery, consumer, record, then=then)
 
     def _failed_unrun(

@@ -151,3 +151,46 @@ async def test_a_send_whose_waiter_gave_up_can_be_awaited_by_others(
     assert await second == handle
     workers()
     assert await (await handle).get(5) == 7
+
+
+def hook_of(name: str, owner: str, send: Callable[[], Any]) -> dramatiq.Middleware:
+    """A middleware that sends in one of its hooks, for messages of one task."""
+
+    def call(_self: Any, _broker: Any, message: Any, *_: Any) -> None:
+        if message.actor_name == owner:
+            send()
+
+    made: dramatiq.Middleware = type("Sends", (dramatiq.Middleware,), {name: call})()
+    return made
+
+
+@pytest.mark.parametrize("way", ["delay", "send"])
+@pytest.mark.parametrize(
+    ("hook", "is_strange"),
+    [
+        ("before_ack", False),
+        ("after_ack", False),
+        ("before_nack", True),
+        ("after_nack", True),
+        ("after_enqueue", False),
+    ],
+)
+def test_a_hook_may_send_on_whatever_thread_it_is_called(
+    app: TestApp, workers: Workers, ledger: Ledger, hook: str, is_strange: bool, way: str
+) -> None:
+    @task
+    def follow() -> None:
+        ledger("follow")
+
+    @task
+    def first() -> int:
+        return 1
+
+    app.broker.add_middleware(hook_of(hook, "first", getattr(follow, way)))
+    workers()
+    if is_strange:
+        app.put(first.message().copy(queue_name="elsewhere").encode())
+    else:
+        assert first.delay().result(5) == 1
+    ledger.wait(1, timeout=5)
+    assert first.delay().result(5) == 1
