@@ -415,8 +415,6 @@ class App:
         sending: Sending = Future()
         # It goes out whatever becomes of those who await it: one who gives up cancels nobody's.
         sending.set_running_or_notify_cancel()
-        # It goes out whatever becomes of those who await it: one who gives up cancels nobody's.
-        sending.set_running_or_notify_cancel()
         batch = _Batch(self, publications, sending, awaits_records=awaits_records)
         unknown = {p.queue for p in publications} - self._declared
         # Submitted before the publish, so that a record is older than the run of its task.
