@@ -14,6 +14,7 @@ from dramatiq.message import Message
 from cifra_jobs.app import App
 from cifra_jobs.brokers.base import Publication
 from cifra_jobs.brokers.broker import Broker
+from cifra_jobs.clock import system_clock
 from cifra_jobs.runtime.worker import Worker
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Seconds for what should happen at once.
 _PATIENCE_S = 10.0
+#: Seconds after which a queue that is gone stays gone: a worker tries again with back-off.
+_REDECLARED_S = 2.0
 #: Milliseconds for a join without a limit of its own: shorter than the limit of a test.
 _JOIN_MS = 50_000
 
@@ -185,8 +188,17 @@ class _Channel:
         self._names = names
 
     def queue_declare(self, queue_name: str, *, passive: bool) -> Any:
-        channel = self._connection.channel()
-        return channel.queue_declare(self._names.queue(queue_name), passive=passive)
+        """Ask for a queue, for so long as a worker may need to declare it again."""
+        name = self._names.queue(queue_name)
+        deadline = system_clock.monotonic() + _REDECLARED_S
+        while True:
+            channel = self._connection.channel()
+            try:
+                return channel.queue_declare(name, passive=passive)
+            except pika.exceptions.ChannelClosedByBroker:
+                if system_clock.monotonic() > deadline:
+                    raise
+                self._connection.sleep(_REDECLARED_S / 20)
 
     def queue_delete(self, queue_name: str) -> None:
         self._connection.channel().queue_delete(self._names.queue(queue_name))

@@ -15,7 +15,7 @@ from cifra_jobs.brokers.base import Consumer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from cifra_jobs.brokers.base import Delivery, Publication, Transport
+    from cifra_jobs.brokers.base import Delivery, Extension, Publication, Transport
 
 
 class Counted:
@@ -102,7 +102,7 @@ class Counted:
         """One copy less."""
         with self.changed:
             copies = self.open.get(queue)
-            if copies and message_id in copies:
+            if copies and message_id is not None and message_id in copies:
                 copies[message_id] -= 1
                 if not copies[message_id]:
                     del copies[message_id]
@@ -150,6 +150,9 @@ class _CountedConsumer(Consumer):
 
     def resume(self, queue: str) -> None:
         self._inner.resume(queue)
+
+    def extend(self, queues: Mapping[str, int]) -> Extension:
+        return self._inner.extend(queues)
 
     @property
     def is_connected(self) -> bool:
