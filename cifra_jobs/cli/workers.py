@@ -46,7 +46,7 @@ def start(
     include: tuple[str, ...],
     **numbers: Any,
 ) -> int:
-    r"""Start workers of the worker file, or one for a queue.
+    """Start workers of the worker file, or one for a queue.
 
     \b
     cifra worker start --config worker_config.yaml --worker default
@@ -54,7 +54,7 @@ def start(
     cifra worker start --queue high_priority --concurrency 10
 
     Ctrl-C or SIGTERM lets running tasks finish; again: gives them back; a third time: kills.
-    """
+    """  # noqa: D301 - click reads the backspace itself
     from cifra_jobs.runtime.fleet import run_workers
 
     given = {key: value for key, value in numbers.items() if value is not None}
