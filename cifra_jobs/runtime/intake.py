@@ -36,6 +36,7 @@ log = get_logger(__name__)
 _UNKNOWN_FIRST, _UNKNOWN_CAP = 1_000, 60_000
 #: Deaths of a worker process while it ran one task, after which the task is not run again.
 _POISON_DEATHS = 3
+_THREADLESS = "a plain task, and mode 'async' has no thread for it"
 #: ms; until a copy of a task that a living worker holds is looked at again.
 _BUSY_WAIT = 2_000
 #: Bytes of an id or a name, as AMQP carries them.
@@ -87,7 +88,7 @@ class Intake:
         if "eta" in options and self._is_held(delivery, consumer, message):
             return None
         actor = self._app.broker.actors.get(message.actor_name)
-        if actor is None:
+        if actor is None or not self._worker.can_run(actor):
             self._meet_unknown(delivery, consumer, message)
             return None
         is_task = isinstance(actor, Task)
@@ -128,12 +129,14 @@ class Intake:
     def _meet_unknown(
         self, delivery: Delivery, consumer: Consumer, message: dramatiq.Message[Any]
     ) -> None:
-        """A task that this worker does not know: a rolling deploy, or a mistake."""
+        """A task that this worker does not know or cannot run: a rolling deploy, or a mistake."""
+        is_known = message.actor_name in self._app.broker.actors
         now = now_ms()
         since = message.options.get("unknown_at")
         since = since if type(since) is int else now
         if now - since >= self._grace_ms:
-            error = dramatiq.ActorNotFound(message.actor_name)
+            name = message.actor_name
+            error = dramatiq.ActorNotFound(f"{name}: {_THREADLESS}" if is_known else name)
             self._bury(delivery, consumer, "unknown_task", error, message)
             return
         spent = now - since
@@ -145,6 +148,7 @@ class Intake:
             queue=delivery.queue,
             wait_s=wait / 1000,
             known=self._worker.names_like(message.actor_name),
+            **({"reason": _THREADLESS} if is_known else {}),
         )
         copy = sent_on(message, unknown_at=since)
         self._worker.settlement.send_on(delivery, consumer, copy, wait, is_roundable=True)

@@ -297,6 +297,10 @@ class Worker:
             store_result=False, timeout_s=None if limit_ms is None else limit_ms / 1000
         )
 
+    def can_run(self, actor: dramatiq.Actor[Any, Any]) -> bool:
+        """Whether an executor of this worker can: mode ``async`` has no thread for plain ones."""
+        return self._mode != "async" or self.is_async(actor)
+
     def is_async(self, actor: dramatiq.Actor[Any, Any]) -> bool:
         """Whether the event loop runs it."""
         if isinstance(actor, Task):

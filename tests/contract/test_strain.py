@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dramatiq
 import pytest
 
-from cifra_jobs import BrokerUnavailable, task
+from cifra_jobs import BrokerUnavailable, current_task, task
 from cifra_jobs.testing.assertions import eventually
 
 if TYPE_CHECKING:
@@ -194,3 +194,23 @@ def test_a_hook_may_send_on_whatever_thread_it_is_called(
         assert first.delay().result(5) == 1
     ledger.wait(1, timeout=5)
     assert first.delay().result(5) == 1
+
+
+def test_a_plain_task_on_a_worker_without_threads_waits_for_one_that_has(
+    app: TestApp, workers: Workers
+) -> None:
+    @task
+    def plain() -> str:
+        return current_task.request.worker
+
+    @task
+    async def native() -> str:
+        return current_task.request.worker
+
+    workers(concurrency=1, mode="async", name="threadless")
+    handle = plain.delay()
+    assert native.delay().result(5) == "threadless"
+    eventually(lambda: app.ready() == 0)
+    workers(concurrency=1, name="both")
+    # It may meet the first one again: each time it waits for a little longer.
+    assert handle.result(20) == "both"
