@@ -100,6 +100,13 @@ class _Link(pika.SelectConnection):  # type: ignore[misc]
         if self._transport is not None:
             self._transport._sock.close()
 
+    def _on_connection_workflow_done(self, conn_or_exc: Any) -> None:
+        # Closed during the handshake, pika passes the class of the exception for the exception,
+        # and then fails inside: the close would never end.
+        if isinstance(conn_or_exc, type):
+            conn_or_exc = conn_or_exc()
+        super()._on_connection_workflow_done(conn_or_exc)
+
     def _proto_connection_made(self, transport: Any) -> None:
         transport._MAX_RECV_BYTES = _RECEIVE_BYTES
         # A TLS socket may have to read before it can write: that dance is pika's.
