@@ -23,7 +23,8 @@ class Postbox:
     __slots__ = ("__weakref__", "_is_awake", "_items", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        # Weak: kept beside its loop, it would otherwise keep every loop that ever was.
+        self._loop = weakref.ref(loop)
         self._items: deque[tuple[Callable[..., None], Any]] = deque()
         self._is_awake = False
 
@@ -38,7 +39,7 @@ class Postbox:
         # loop clears the flag before it looks at the items.
         if not self._is_awake:
             self._is_awake = True
-            self._loop.call_soon_threadsafe(self._drain)
+            self._alive().call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:
         self._is_awake = False
@@ -48,9 +49,15 @@ class Postbox:
             try:
                 call(argument)
             except Exception as error:  # noqa: BLE001 - one caller's mistake must not stop the rest
-                self._loop.call_exception_handler(
+                self._alive().call_exception_handler(
                     {"message": f"a call handed to the loop failed: {call!r}", "exception": error}
                 )
+
+    def _alive(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop()
+        if loop is None:
+            raise RuntimeError("the event loop of this postbox is gone")
+        return loop
 
 
 _postboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Postbox] = (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -214,3 +216,28 @@ def test_a_plain_task_on_a_worker_without_threads_waits_for_one_that_has(
     workers(concurrency=1, name="both")
     # It may meet the first one again: each time it waits for a little longer.
     assert handle.result(20) == "both"
+
+
+def test_event_loops_that_have_sent_and_waited_are_forgotten(
+    app: TestApp, workers: Workers
+) -> None:
+    @task
+    def work() -> int:
+        return 7
+
+    loops: list[weakref.ref[Any]] = []
+
+    async def send() -> int:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        return await (await work.delay()).get(5)
+
+    workers()
+    for _ in range(3):
+        assert asyncio.run(send()) == 7
+    app.commit.flush(5)
+
+    def forgotten() -> bool:
+        gc.collect()
+        return not any(loop() for loop in loops)
+
+    eventually(forgotten)
