@@ -394,7 +394,8 @@ class App:
         known = actor.options.get("broker_priority") if actor is not None else None
         return int(options.get("broker_priority", known) or 0)
 
-    def _created(self, message: dramatiq.Message[Any], publication: Publication) -> Created:
+    def created(self, message: dramatiq.Message[Any], publication: Publication) -> Created:
+        """The first record of a message that goes out."""
         options = message.options
         delay = publication.delay_ms
         return Created(
@@ -418,7 +419,7 @@ class App:
         batch = _Batch(self, publications, sending, awaits_records=awaits_records)
         unknown = {p.queue for p in publications} - self._declared
         # Submitted before the publish, so that a record is older than the run of its task.
-        created: list[Operation] = [self._created(m, p) for m, p in ready]
+        created: list[Operation] = [self.created(m, p) for m, p in ready]
         self.commit.submit(created, batch.on_created, is_lazy=not awaits_records)
         if unknown:
             # Declaring waits for the broker; the caller may be an event loop.

@@ -292,3 +292,6 @@ class Reject(TaskSignal):
 
 class SoftTimeout(TaskSignal):
     """Raised inside a task at its ``soft_timeout``, so that it can clean up."""
+
+    def __init__(self, message: str = "the soft timeout of the task is over") -> None:
+        super().__init__(message)

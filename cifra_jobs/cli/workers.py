@@ -62,12 +62,12 @@ def start(
     configure_logging(settings.logging)
     entries = _entries(config, names, queues, given, is_all=is_all)
     if not (is_all and settings.monitoring.flower.enabled):
-        return run_workers(settings, entries, include=include)
+        return run_workers(settings, entries, include=include, is_bare=True)
     # Late: a supervisor without a web server has no need of its libraries.
     from cifra_jobs.cli.sidecar import web_beside
 
     with web_beside(settings):
-        return run_workers(settings, entries, include=include)
+        return run_workers(settings, entries, include=include, is_bare=True)
 
 
 def _entries(

@@ -22,7 +22,7 @@ from cifra_jobs.config.sections import (
     WorkerDefaults,
 )
 from cifra_jobs.config.sources import find_file, from_environment, from_file, merge
-from cifra_jobs.config.units import Bytes, Name, Seconds, ZoneName
+from cifra_jobs.config.units import Bytes, Name, QueueName, Seconds, ZoneName
 from cifra_jobs.errors import ConfigError, NotYetBuilt
 
 __all__ = ["Settings"]
@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     )
     broker: BrokerSettings = BrokerSettings()
     result_backend: ResultBackendSettings = ResultBackendSettings()
-    queues: dict[Name, QueueSettings] = Field({}, description="queues by name")
+    queues: dict[QueueName, QueueSettings] = Field({}, description="queues by name")
     workers: WorkerDefaults = WorkerDefaults()
     retry: RetrySettings = RetrySettings()
     task_defaults: dict[str, Any] = Field(

@@ -9,7 +9,19 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-__all__ = ["Bytes", "Count", "Name", "Port", "Positive", "Seconds", "ZoneName", "parse_bytes"]
+from cifra_jobs.names import QUEUE_NAME_RULE, is_queue_name
+
+__all__ = [
+    "Bytes",
+    "Count",
+    "Name",
+    "Port",
+    "Positive",
+    "QueueName",
+    "Seconds",
+    "ZoneName",
+    "parse_bytes",
+]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -44,6 +56,12 @@ def _name(value: str) -> str:
     return value
 
 
+def _queue_name(value: str) -> str:
+    if not is_queue_name(value):
+        raise ValueError(f"the name of a queue must be {QUEUE_NAME_RULE}")
+    return value
+
+
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -55,6 +73,7 @@ def _zone(value: str) -> str:
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
 Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
 Name = Annotated[str, AfterValidator(_name)]
+QueueName = Annotated[str, AfterValidator(_queue_name)]
 Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=65535)]
 Positive = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]

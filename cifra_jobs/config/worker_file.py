@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from cifra_jobs.config.problems import config_error, nearest
 from cifra_jobs.config.sections import Section, WorkerDefaults
 from cifra_jobs.config.sources import load_yaml
-from cifra_jobs.config.units import Bytes, Name, Positive
+from cifra_jobs.config.units import Bytes, Positive, QueueName
 from cifra_jobs.errors import ConfigError
 
 __all__ = ["WorkerEntry", "WorkerFile"]
@@ -25,7 +25,7 @@ _TOP = ("workers", "background_jobs")
 class WorkerEntry(Section):
     """One worker: its queues, and how many tasks at once in how many processes."""
 
-    queues: list[Name] = Field(description="queues to take tasks from", min_length=1)
+    queues: list[QueueName] = Field(description="queues to take tasks from", min_length=1)
     concurrency: Positive | None = Field(
         None, description="tasks at once, in total over all processes; unset: default_concurrency"
     )

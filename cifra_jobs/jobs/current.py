@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
@@ -134,8 +135,16 @@ class CurrentTask:
             percent: 0..100; outside values are clamped.
             message: one line for people.
             **meta: more facts, kept beside it.
+
+        Raises:
+            TypeError: the message is no text.
+            ValueError: the percentage is not a number.
         """
+        if not isinstance(message, str | None):
+            raise TypeError(f"message={message!r} must be one line of text")
         if percent is not None:
+            if math.isnan(percent):
+                raise ValueError("percent is not a number (NaN)")
             percent = min(100.0, max(0.0, float(percent)))
         self._run().progress(percent, message, None, meta or None)
         return _DONE

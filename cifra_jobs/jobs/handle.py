@@ -309,7 +309,7 @@ class TaskStatus:
             state=str(record.state),
             task_name=record.task_name,
             queue=record.queue,
-            progress=record.progress,
+            progress=100.0 if record.state is TaskState.SUCCESS else record.progress,
             message=record.message,
             stage=record.stage,
             meta=record.meta,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["enter_lifespans", "worker_lifespan"]
+__all__ = ["Lifespans", "worker_lifespan"]
 
 _lifespans: list[Callable[[], AbstractAsyncContextManager[dict[str, Any] | None]]] = []
 
@@ -39,12 +40,48 @@ def worker_lifespan(fn: Callable[[], Any]) -> Callable[[], Any]:
     return fn
 
 
-async def enter_lifespans(stack: AsyncExitStack) -> dict[str, Any]:
-    """Enter every registered lifespan; the merged context.
+class Lifespans:
+    """The registered lifespans of one worker, on its event loop.
 
-    Raises:
-        ConfigError: two of them yield the same key, or one yields something else than a dict.
+    One asyncio task enters and leaves them: a task group or a cancel scope that is held across the
+    ``yield`` must end in the task that began it.
     """
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+        self._must_leave = asyncio.Event()
+
+    async def enter(self) -> dict[str, Any]:
+        """Enter every registered lifespan; the merged context.
+
+        Where one fails, those entered before it are left again.
+
+        Raises:
+            ConfigError: two of them yield the same key, or one yields something else than a dict.
+        """
+        entered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._live(entered), name="cifra-lifespans")
+        return await entered
+
+    async def leave(self) -> None:
+        """Leave them, the last one first; what one raises comes out here."""
+        self._must_leave.set()
+        if self._task is not None:
+            await self._task
+
+    async def _live(self, entered: asyncio.Future[dict[str, Any]]) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                context = await _merged(stack)
+                entered.set_result(context)
+                await self._must_leave.wait()
+        except BaseException as error:
+            if entered.done():
+                raise
+            entered.set_exception(error)
+
+
+async def _merged(stack: AsyncExitStack) -> dict[str, Any]:
     context: dict[str, Any] = {}
     for lifespan in _lifespans:
         opened = await stack.enter_async_context(lifespan())

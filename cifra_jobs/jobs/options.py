@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cifra_jobs.errors import ConfigError, NotYetBuilt, OptionError
+from cifra_jobs.names import QUEUE_NAME_RULE, is_queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -52,7 +53,6 @@ class Option:
 MAX_SECONDS = 1e11
 #: As RabbitMQ carries it.
 _TOP_PRIORITY = 9
-_LONGEST_QUEUE_NAME = 64
 #: Bytes; as AMQP's property ``type`` carries it.
 _LONGEST_NAME = 255
 
@@ -111,14 +111,9 @@ def _expires(value: Any) -> Any:
 
 
 def _queue(value: Any) -> str:
-    allowed = "a name of letters, digits, '-' and '_', without dots"
-    if not isinstance(value, str) or not value or "." in value:
-        raise ValueError(allowed)
-    if not (value[0].isalpha() or value[0] == "_") or not value.replace("-", "_").isidentifier():
-        raise ValueError(allowed)
-    if not value.isascii() or len(value) > _LONGEST_QUEUE_NAME:
-        raise ValueError(f"{allowed}, at most {_LONGEST_QUEUE_NAME} ASCII characters")
-    return value
+    if not is_queue_name(value):
+        raise ValueError(QUEUE_NAME_RULE)
+    return str(value)
 
 
 def _exceptions(value: Any) -> tuple[type[BaseException], ...]:

@@ -1,33 +1,18 @@
-"""One worker process as its supervisor sees it.
-
-A child is a fresh interpreter (``python -m cifra_jobs.runtime.process``), neither forked nor made
-by ``multiprocessing``: it inherits no threads, locks or connections of a parent that has some, its
-``__main__`` is ours and not the command line's, and there is no resource tracker beside it.
-"""
+"""One worker process as its supervisor sees it; `Nursery` makes them."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from time import monotonic
-from typing import TYPE_CHECKING, Any
-
-from cifra_jobs.runtime.wire import Line
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from cifra_jobs.runtime.wire import Line, Note
 
-    from cifra_jobs.runtime.wire import Note
-
-__all__ = ["CHILD_COMMAND", "Child", "ChildSpec", "Phase"]
-
-#: The child's program; the descriptor of its line and our process id are added.
-CHILD_COMMAND = (sys.executable, "-m", "cifra_jobs.runtime.process")
+__all__ = ["Child", "ChildSpec", "Forked", "Phase", "Process"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +62,44 @@ class ChildSpec:
         return f"{self.worker}[{self.index}]"
 
 
+class Process(Protocol):
+    """A child process of ours: a `subprocess.Popen`, or a `Forked` one."""
+
+    pid: int
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal, unless it was waited for."""
+        ...
+
+    def wait(self) -> int:
+        """Wait for its end; the return code as `subprocess.Popen` gives it."""
+        ...
+
+
+class Forked:
+    """A child process that was forked, not started by `subprocess`.
+
+    Args:
+        pid: its process id; it must be a child of this process.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal, unless it was waited for: its id may be another's by then."""
+        if self._code is None:
+            os.kill(self.pid, number)
+
+    def wait(self) -> int:
+        """Wait for its end; the exit code, or the number of the signal below zero."""
+        if self._code is None:
+            _, status = os.waitpid(self.pid, 0)
+            self._code = os.waitstatus_to_exitcode(status)
+        return self._code
+
+
 class Phase(StrEnum):
     """How far a child has come."""
 
@@ -95,7 +118,7 @@ class Child:
     """A running child process and what it has told about itself."""
 
     spec: ChildSpec
-    process: subprocess.Popen[bytes]
+    process: Process
     line: Line
     #: Readable when the process has ended.
     exit_fd: int
@@ -113,23 +136,10 @@ class Child:
     is_killed: bool = False
 
     @classmethod
-    def spawn(cls, spec: ChildSpec, command: Sequence[str] = CHILD_COMMAND) -> Child:
-        """Start a process and tell it what to be.
-
-        Call it from a thread that lives as long as the process: the kernel's news of a parent's
-        death, which children ask for, is sent at the end of the thread that started them.
-        """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                # Ctrl-C in the terminal must reach us alone; children hear of it from us.
-                start_new_session=True,
-            )
-        child = cls(spec, process, Line(ours), os.pidfd_open(process.pid))
-        child.line.send("boot", **asdict(spec))
+    def boot(cls, spec: ChildSpec, process: Process, line: Line) -> Child:
+        """Tell a process that was just started what to be."""
+        child = cls(spec, process, line, os.pidfd_open(process.pid))
+        line.send("boot", **asdict(spec))
         return child
 
     @property

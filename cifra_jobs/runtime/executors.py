@@ -35,7 +35,7 @@ __all__ = ["LoopExecutor", "ThreadExecutor"]
 
 log = get_logger(__name__)
 
-#: Seconds that an ``acks="early"`` run waits to have its start on record.
+#: Seconds that a run waits to have its start on record, where that has to come first.
 _START_S = 5.0
 
 
@@ -57,9 +57,10 @@ class ThreadExecutor:
     def join(self, timeout_s: float) -> bool:
         """Wait for the threads to go home; whether all did."""
         deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
+        started = [thread for thread in self._threads if thread.ident is not None]
+        for thread in started:
             thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in started)
 
     def _work(self) -> None:
         worker = self._worker
@@ -93,9 +94,10 @@ class ThreadExecutor:
         worker = self._worker
         outcome = worker.refusal_of(attempt)
         if outcome is None:
-            if attempt.options.is_early_ack:
+            if _tells_start(attempt):
                 with contextlib.suppress(StoreUnavailable):
                     worker.app.commit.call([worker.started(attempt)], _START_S)
+            if attempt.options.is_early_ack:
                 worker.settlement.ack_early(attempt)
             running = worker.begin(attempt)
             token = bound_run.set(running)
@@ -183,6 +185,11 @@ class LoopExecutor:
         self._thread.start()
         self._ready.wait()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped yet."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Stop the loop; nothing may be running in it."""
         if self._thread.is_alive():
@@ -250,9 +257,10 @@ class LoopExecutor:
         worker = self._worker
         outcome = worker.refusal_of(attempt)
         if outcome is None:
-            if attempt.options.is_early_ack:
+            if _tells_start(attempt):
                 with contextlib.suppress(StoreUnavailable):
                     await worker.app.commit.acall([worker.started(attempt)], _START_S)
+            if attempt.options.is_early_ack:
                 worker.settlement.ack_early(attempt)
             running = worker.begin(attempt)
             bound_run.set(running)
@@ -299,6 +307,14 @@ class LoopExecutor:
         except Exception:
             log.exception("attempts could not be settled")
         worker.dispatcher.finished(len(concluded))
+
+
+def _tells_start(attempt: Attempt) -> bool:
+    """Whether the start is on record before the run: of what may not run twice, or killed before.
+
+    Only started tasks count a death; one that dies in its first line would never be suspected.
+    """
+    return attempt.options.is_early_ack or attempt.delivery.is_redelivered
 
 
 def _call(attempt: Attempt) -> Any:

@@ -9,10 +9,12 @@ from cifra_jobs.runtime.banner import show_banner
 from cifra_jobs.runtime.children import ChildSpec
 from cifra_jobs.runtime.heartbeat import Obituaries
 from cifra_jobs.runtime.loader import modules_to_import
+from cifra_jobs.runtime.nursery import Nursery
 from cifra_jobs.runtime.probes import Probes
 from cifra_jobs.runtime.signals import DRAIN, DUMP, ROLL, SignalPipe
 from cifra_jobs.runtime.stacks import dump_on
 from cifra_jobs.runtime.supervisor import Supervisor
+from cifra_jobs.runtime.zygote import Zygote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,6 +82,7 @@ def run_workers(
     *,
     include: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
+    is_bare: bool = False,
 ) -> int:
     """Run workers in processes of their own until a signal ends them; for the main thread.
 
@@ -88,6 +91,9 @@ def run_workers(
         entries: the worker entries to run, by name.
         include: modules of tasks named on the command line.
         overrides: the keywords that ``settings`` was made with.
+        is_bare: nothing but this library was imported into this process, and it has one thread:
+            its worker processes can be forked from it and share its memory. Otherwise they are
+            forked from a fresh interpreter.
 
     Returns:
         The exit code: 0 after a clean drain, 1 when processes had to be killed.
@@ -98,9 +104,12 @@ def run_workers(
     """
     modules = modules_to_import(include, settings.include)
     specs = plan(settings, entries, modules=modules, overrides=overrides)
+    # First of all, before this process has threads.
+    nursery = Nursery(Zygote.fork() if is_bare else Zygote.start())
     obituaries = Obituaries(lambda: _open_store(settings), settings.worker_ttl)
     supervisor = Supervisor(
         specs,
+        nursery=nursery,
         on_gone=obituaries.announce,
         on_ready=lambda children: show_banner(children, settings),
     )

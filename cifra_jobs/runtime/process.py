@@ -1,5 +1,7 @@
 """The program of one worker process: ``python -m cifra_jobs.runtime.process LINE PARENT``.
 
+Where there is a zygote, that one forks itself and calls `main` in place of the command line.
+
 Duties:
 
 1. end when its supervisor ends, however that came (`die_with_parent`, the end of the line);
@@ -137,9 +139,13 @@ class WorkerProcess:
             is_late = self._draining is not None
         if is_late:
             self._stop_worker()
-        return self._work(app, worker)
+        else:
+            self._work(app, worker)
+        self._tell_facts(worker)
+        is_by_plan = self._draining in {None, "max_tasks", "max_memory"}
+        return Exit.RECYCLED if is_by_plan else Exit.DRAINED
 
-    def _work(self, app: App, worker: Worker) -> Exit:
+    def _work(self, app: App, worker: Worker) -> None:
         services = self._services(app, worker)
         for service in services:
             service.start()
@@ -147,10 +153,7 @@ class WorkerProcess:
         reason = worker.wait()
         for service in services:
             service.stop()
-        self._tell_facts(worker)
         _log.debug("the worker has ended", reason=str(reason), because=self._draining)
-        is_by_plan = self._draining in {None, "max_tasks", "max_memory"}
-        return Exit.RECYCLED if is_by_plan else Exit.DRAINED
 
     def _services(self, app: App, worker: Worker) -> list[LoopService]:
         settings, spec = app.settings, self._spec
@@ -318,13 +321,14 @@ def main(arguments: Sequence[str]) -> int:
     # Never closed: a signal during the last steps must not end what is ending well.
     signals = SignalPipe(DRAIN | DUMP | ROLL).open()
     dump_on(DUMP)
-    if not die_with_parent(parent):
-        return Exit.DRAINED
     notes: list[Note] | None = []
     while not notes:
         notes = line.read()
         if notes is None:
             return Exit.DRAINED
+    # Not before the first order: until then a forked process may still be another's child.
+    if not die_with_parent(parent):
+        return Exit.DRAINED
     code = WorkerProcess(ChildSpec.from_note(notes[0]), line, signals).run()
     _leave_behind(code)
     return code

@@ -134,7 +134,8 @@ class Running:
         news = self.take_progress()
         if news is not None:
             self._written_at = system_clock.monotonic()
-            self.worker.app.commit.submit([news])
+            # A task that tells its progress is seen to run.
+            self.worker.app.commit.submit([*self.worker.news_of(self), news])
 
     def take_progress(self) -> Progress | None:
         """The news not yet written, for whoever writes it with something else."""

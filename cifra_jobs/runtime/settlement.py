@@ -191,6 +191,12 @@ class Settlement:
     def _hand_over(
         self, attempt: Attempt, outcome: Outcome, publications: list[Publication]
     ) -> None:
+        follow_ups = outcome.follow_ups
+        if follow_ups:
+            # Known from now on; the publish does not wait for it, nor fails with it.
+            created = map(self._app.created, (f.message for f in follow_ups), publications)
+            self._app.commit.submit(list(created))
+
         def publish(_: Any = None) -> None:
             home = attempt.delivery.queue
             self.publish(publications, home, lambda: self._finish([(attempt, outcome)]))

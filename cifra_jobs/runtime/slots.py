@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING
 
 from cifra_jobs.backoff import exponential
 from cifra_jobs.log import get_logger
-from cifra_jobs.runtime.children import CHILD_COMMAND, Child, Phase
+from cifra_jobs.runtime.children import Phase
 from cifra_jobs.runtime.signals import describe_exit
 from cifra_jobs.runtime.wire import CLEAN_EXITS, Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from cifra_jobs.runtime.children import ChildSpec
+    from cifra_jobs.runtime.children import Child, ChildSpec
+    from cifra_jobs.runtime.nursery import Nursery
     from cifra_jobs.runtime.wire import Note
 
 __all__ = ["RestartPolicy", "Slot"]
@@ -57,7 +58,7 @@ class Slot:
     Args:
         spec: what the process is to be.
         policy: how a dead one is replaced.
-        command: the child's program.
+        nursery: makes the processes.
         on_spawn: told of each new process.
     """
 
@@ -65,7 +66,7 @@ class Slot:
         self,
         spec: ChildSpec,
         policy: RestartPolicy,
-        command: Sequence[str] = CHILD_COMMAND,
+        nursery: Nursery,
         *,
         on_spawn: Callable[[Slot, Child], None],
     ) -> None:
@@ -81,7 +82,7 @@ class Slot:
         #: Tasks by final state of the processes that are gone.
         self.past: Counter[str] = Counter()
         self.restart_count = 0
-        self._command = command
+        self._nursery = nursery
         self._on_spawn = on_spawn
         self._is_closing = False
         self._deaths_in_a_row = 0
@@ -157,7 +158,7 @@ class Slot:
         return code
 
     def _spawn(self) -> Child:
-        child = Child.spawn(self.spec, self._command)
+        child = self._nursery.spawn(self.spec)
         self._on_spawn(self, child)
         return child
 

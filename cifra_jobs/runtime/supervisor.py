@@ -2,7 +2,7 @@
 
 Duties:
 
-1. start one process for each slot, fresh interpreters in sessions of their own;
+1. start one process for each slot, in sessions of their own;
 2. restart a dead one, alone, with back-off; log its end with signal or exit code and what it ran;
 3. tell the store of the dead, so that their claims are free at once;
 4. first SIGTERM or SIGINT: drain all; second: hurry; third: kill;
@@ -22,7 +22,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cifra_jobs.log import get_logger
-from cifra_jobs.runtime.children import CHILD_COMMAND, Child, Phase
+from cifra_jobs.runtime.children import Phase
+from cifra_jobs.runtime.nursery import Nursery
 from cifra_jobs.runtime.signals import DRAIN, DUMP, ROLL, SignalPipe
 from cifra_jobs.runtime.slots import RestartPolicy, Slot
 from cifra_jobs.runtime.stacks import format_stacks
@@ -31,7 +32,7 @@ from cifra_jobs.runtime.wire import CLEAN_EXITS, Exit
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cifra_jobs.runtime.children import ChildSpec
+    from cifra_jobs.runtime.children import Child, ChildSpec
 
 __all__ = ["Supervisor"]
 
@@ -49,7 +50,7 @@ class Supervisor:
     Args:
         specs: one for each process.
         policy: how dead processes are replaced.
-        command: the child's program.
+        nursery: makes the processes; closed at the end.
         on_gone: told the worker id of a process that died with claims; must not block.
         on_ready: called once, when every process has been ready, with those processes.
     """
@@ -59,12 +60,15 @@ class Supervisor:
         specs: Sequence[ChildSpec],
         *,
         policy: RestartPolicy | None = None,
-        command: Sequence[str] = CHILD_COMMAND,
+        nursery: Nursery | None = None,
         on_gone: Callable[[str], None] | None = None,
         on_ready: Callable[[list[Child]], None] | None = None,
     ) -> None:
         self.policy = policy or RestartPolicy()
-        self.slots = [Slot(spec, self.policy, command, on_spawn=self._on_spawn) for spec in specs]
+        self._nursery = nursery or Nursery()
+        self.slots = [
+            Slot(spec, self.policy, self._nursery, on_spawn=self._on_spawn) for spec in specs
+        ]
         #: Why the start or the upkeep failed, as one sentence.
         self.failure: str | None = None
         self._on_gone = on_gone
@@ -201,6 +205,7 @@ class Supervisor:
     def _request_roll(self) -> None:
         if not self.is_stopping:
             _log.info("rolling restart of the worker processes")
+            self._nursery.renew()
             self._rolling = deque(self.slots)
             self._roll_next()
 
@@ -239,6 +244,7 @@ class Supervisor:
             # Only when this method runs because of an error of our own.
             child.kill()
             child.reap()
+        self._nursery.close()
         self._selector.close()
         os.close(self._wake_reader)
         os.close(self._wake_writer)

@@ -14,7 +14,6 @@ import difflib
 import secrets
 import threading
 from collections import Counter
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ from cifra_jobs.errors import (
     WouldDeadlock,
 )
 from cifra_jobs.jobs.failure import describe
-from cifra_jobs.jobs.lifespan import enter_lifespans
+from cifra_jobs.jobs.lifespan import Lifespans
 from cifra_jobs.jobs.options import RunOptions
 from cifra_jobs.jobs.outcome import Dead, Ended
 from cifra_jobs.jobs.port import carrying
@@ -63,7 +62,7 @@ if TYPE_CHECKING:
     from cifra_jobs.middleware.attempt import Attempt
     from cifra_jobs.middleware.base import Chain
     from cifra_jobs.middleware.hooks import DramatiqHooks
-    from cifra_jobs.store.base import Subscription
+    from cifra_jobs.store.base import Operation, Subscription
 
 __all__ = ["Worker"]
 
@@ -127,7 +126,7 @@ class Worker:
         self._threads = ThreadExecutor(self, 0 if mode == "async" else self.concurrency)
         self.settlement = Settlement(self)
         self._intake = Intake(self)
-        self._lifespans = AsyncExitStack()
+        self._lifespans = Lifespans()
         self._consumer: Consumer | None = None
         self._credit = Credit(self._prefetch, self._ask_for_more)
         self._subscription: Subscription | None = None
@@ -150,6 +149,7 @@ class Worker:
         self._stop_lock = threading.Lock()
         self._stop_reason = "stopped"
         self.is_draining = False
+        self._is_closing = False
         self.done_count = 0
         self.counts: Counter[str] = Counter()
 
@@ -163,12 +163,20 @@ class Worker:
             TopologyMismatch: a queue exists with other arguments.
             ConfigError: two lifespans yield the same key.
         """
+        try:
+            self._start()
+        except BaseException:
+            self._close()
+            self._ended.set()
+            raise
+
+    def _start(self) -> None:
         broker = self.app.broker
         self.app.name = f"cifra worker {self.name}"
         broker.boot()
         broker.emit_before("worker_boot", self)
         self._loop.start()
-        self.context = self._loop.run(enter_lifespans(self._lifespans))
+        self.context = self._loop.run(self._lifespans.enter())
         queues = sorted(self.app.queues_named()) if self._only is None else list(self._only)
         if queues:
             self.app.declare(queues)
@@ -203,6 +211,7 @@ class Worker:
             if not self._wait_idle(grace_s):
                 self.hurry()
                 self._wait_idle(_LAST_WORDS_S)
+            self._is_closing = True
             self._close()
             broker.emit_after("worker_shutdown", self)
             self._ended.set()
@@ -245,12 +254,17 @@ class Worker:
         ]
 
     def pulses(self) -> Mapping[str, Callable[[Callable[[], None]], object]]:
-        """Ways to ask the vital threads for a sign of life."""
-        return {
+        """Ways to ask the vital threads for a sign of life; those that end by plan are well."""
+        parts: dict[str, Callable[[Callable[[], None]], object]] = {
             "event loop": lambda answer: self._loop.post(lambda _: answer(), None),
             "timers": lambda answer: self.timers.call_later(0, answer),
             "store": lambda answer: self.app.commit.submit([], lambda _: answer()),
         }
+
+        def unless_closing(ask: Callable[[Callable[[], None]], object]) -> Any:
+            return lambda answer: answer() if self._is_closing else ask(answer)
+
+        return {name: unless_closing(ask) for name, ask in parts.items()}
 
     def names_like(self, name: str) -> list[str]:
         """Known task names that resemble one that is not known."""
@@ -372,6 +386,21 @@ class Worker:
             attempt.retries + 1,
             attempt.started_at or now_ms(),
         )
+
+    def news_of(self, running: Running) -> list[Operation]:
+        """What tells the store that a run has begun, unless it was told or is over."""
+        attempt = running.attempt
+        if self._fresh.pop(attempt.token, None) is None:
+            return []
+        log.info(
+            "task state",
+            task_id=attempt.message.message_id,
+            task=attempt.message.actor_name,
+            queue=attempt.delivery.queue,
+            attempt=attempt.retries + 1,
+            **{"from": "queued", "to": "running"},
+        )
+        return [self.started(attempt)]
 
     def end(self, running: Running) -> None:
         """The function has returned or raised."""
@@ -563,20 +592,7 @@ class Worker:
     def _announce(self) -> None:
         """Tell the store of the runs that have begun and not ended yet."""
         self._is_announcing = False
-        fresh, self._fresh = self._fresh, {}
-        started = []
-        for running in fresh.values():
-            attempt = running.attempt
-            if attempt.started_at is not None and attempt.token in self._running:
-                started.append(self.started(attempt))
-                log.info(
-                    "task state",
-                    task_id=attempt.message.message_id,
-                    task=attempt.message.actor_name,
-                    queue=attempt.delivery.queue,
-                    attempt=attempt.retries + 1,
-                    **{"from": "queued", "to": "running"},
-                )
+        started = [op for running in list(self._fresh.values()) for op in self.news_of(running)]
         if started:
             self.app.commit.submit(started)
 
@@ -616,10 +632,11 @@ class Worker:
     def _close(self) -> None:
         self.dispatcher.close()
         self._threads.join(_LAST_WORDS_S)
-        try:
-            self._loop.run(self._lifespans.aclose())
-        except Exception:
-            log.exception("a worker lifespan failed while it was left")
+        if self._loop.is_running:
+            try:
+                self._loop.run(self._lifespans.leave())
+            except Exception:
+                log.exception("a worker lifespan failed while it was left")
         self._loop.stop()
         self.app.commit.submit([Gone(self.worker_id)])
         self.app.commit.flush(_LAST_WORDS_S)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from cifra_jobs.brokers.rabbitmq import delays
+from cifra_jobs.names import QUEUE_NAME_RULE, is_queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,8 +46,6 @@ _TOP_PRIORITY = 9
 #: Quorum queues before 4.3 know two classes: up to 4, and above.
 _STRICT_PRIORITIES_SINCE = (4, 3)
 _LAST_NORMAL_PRIORITY = 5
-
-_QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +174,10 @@ def check_queue_name(name: str) -> str:
     """The name, if a queue can have it.
 
     Raises:
-        ValueError: it holds a dot or another character that has a meaning in a routing key.
+        ValueError: it breaks the rule of ``names.py``.
     """
-    if not _QUEUE_NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} cannot be a queue: a name has 1 to 100 letters, digits, '_' or '-', begins "
-            f"with a letter or digit and holds no dots, which separate words in routing keys"
-        )
+    if not is_queue_name(name):
+        raise ValueError(f"{name!r} cannot be a queue: its name must be {QUEUE_NAME_RULE}")
     return name
 
 
