@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from cifra_jobs.app import App
 from cifra_jobs.runtime.watchdog import HearingCheck, Watchdog
+from cifra_jobs.runtime.worker import Worker
 
 
 @pytest.fixture
@@ -95,3 +97,13 @@ def test_a_consumer_that_stays_away_while_the_broker_answers_is_reported() -> No
     check.tick()
     assert len(told) == 1
     assert "although the broker answers" in told[0]
+
+
+def test_a_worker_that_has_ended_is_not_taken_for_a_stuck_one(idle_jobs_app: App) -> None:
+    worker = Worker(idle_jobs_app, name="w", queues=[], concurrency=1)
+    worker.start()
+    worker.stop(0)
+    for pulse in worker.pulses().values():
+        answered = threading.Event()
+        pulse(answered.set)
+        assert answered.wait(5)
