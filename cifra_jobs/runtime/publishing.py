@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cifra_jobs.errors import BrokerError
     from cifra_jobs.runtime.worker import Worker
 
-__all__ = ["Publishing"]
+__all__ = ["Publishing", "tell_dead"]
 
 log = get_logger(__name__)
 
@@ -100,14 +100,7 @@ class Publishing:
             last_ms=now_ms(),
             worker=self._worker.name,
         )
-        log.error(
-            "dead letter",
-            reason=record.reason,
-            task=record.task,
-            task_id=record.id,
-            queue=self._home,
-            error=record.message,
-        )
+        tell_dead(record, self._home)
         return replace(
             publication,
             queue=self._home,
@@ -115,3 +108,15 @@ class Publishing:
             delay_ms=0,
             is_dead=True,
         )
+
+
+def tell_dead(record: FailureRecord, queue: str) -> None:
+    """Log that a message of a queue was dead-lettered without a run."""
+    log.error(
+        "dead letter",
+        reason=record.reason,
+        task=record.task,
+        task_id=record.id,
+        queue=queue,
+        error=record.message,
+    )

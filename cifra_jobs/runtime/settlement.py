@@ -30,7 +30,7 @@ from cifra_jobs.jobs.outcome import Dead, Ended, Failed, Retry, Snoozed, Succeed
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware.callbacks import INLINE_RESULT
-from cifra_jobs.runtime.publishing import Publishing
+from cifra_jobs.runtime.publishing import Publishing, tell_dead
 from cifra_jobs.store.base import Finish, Stage
 
 if TYPE_CHECKING:
@@ -97,14 +97,7 @@ class Settlement:
             if then is not None:
                 then()
 
-        log.error(
-            "dead letter",
-            reason=record.reason,
-            task=record.task,
-            task_id=record.id,
-            queue=delivery.queue,
-            error=record.message,
-        )
+        tell_dead(record, delivery.queue)
         self.publish([dead], delivery.queue, ack)
 
     def send_on(

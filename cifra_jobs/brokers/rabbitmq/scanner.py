@@ -5,20 +5,24 @@ from __future__ import annotations
 import struct
 from typing import Protocol
 
+from cifra_jobs.brokers.rabbitmq.wire import (
+    ACK,
+    BODY,
+    CONTENT_HEADER,
+    END,
+    FRAME,
+    METHOD,
+    NACK,
+    OVERHEAD,
+    U32,
+)
+
 __all__ = ["FrameScanner", "Sink"]
 
-_FRAME = struct.Struct(">BHI")
 _SETTLED = struct.Struct(">QB")
-_U32 = struct.Struct(">I")
 _BODY_SIZE = struct.Struct(">4xQ")
 
-_METHOD, _CONTENT_HEADER, _BODY = 1, 2, 3
-_END = 0xCE
-_OVERHEAD = 8
-
 _DELIVER = 0x003C003C
-_ACK = 0x003C0050
-_NACK = 0x003C0078
 
 
 class Sink(Protocol):
@@ -66,27 +70,27 @@ class FrameScanner:
         if self._rest:
             data = self._rest + data
         pos, size = 0, len(data)
-        unpack = _FRAME.unpack_from
-        while size - pos >= _OVERHEAD:
+        unpack = FRAME.unpack_from
+        while size - pos >= OVERHEAD:
             kind, channel, length = unpack(data, pos)
-            end = pos + length + _OVERHEAD
+            end = pos + length + OVERHEAD
             if end > size:
                 break
-            if data[end - 1] != _END:
+            if data[end - 1] != END:
                 self._rest = b""
                 raise ValueError("a frame from the broker does not end where it should")
-            if kind == _METHOD:
-                method = _U32.unpack_from(data, pos + 7)[0]
+            if kind == METHOD:
+                method = U32.unpack_from(data, pos + 7)[0]
                 if method == _DELIVER:
                     end = self._deliver(data, pos + 11, end, size, channel)
-                elif method in (_ACK, _NACK):
+                elif method in (ACK, NACK):
                     tag, bits = _SETTLED.unpack_from(data, pos + 11)
                     self._sink.on_confirm(
-                        channel, tag, is_multiple=bool(bits & 1), is_ack=method == _ACK
+                        channel, tag, is_multiple=bool(bits & 1), is_ack=method == ACK
                     )
                 else:
                     self._sink.on_frame(data[pos:end])
-            elif channel in self._partial and kind in (_CONTENT_HEADER, _BODY):
+            elif channel in self._partial and kind in (CONTENT_HEADER, BODY):
                 self._continue(channel, kind, data[pos + 7 : end - 1])
             else:
                 self._sink.on_frame(data[pos:end])
@@ -100,14 +104,14 @@ class FrameScanner:
     def _deliver(self, data: bytes, pos: int, end: int, size: int, channel: int) -> int:
         pos += 1 + data[pos]
         tag, redelivered = _SETTLED.unpack_from(data, pos)
-        if size - end >= 2 * _OVERHEAD + 14:
-            kind, number, length = _FRAME.unpack_from(data, end)
-            start: int = end + length + _OVERHEAD
-            if kind == _CONTENT_HEADER and number == channel and start + _OVERHEAD <= size:
+        if size - end >= 2 * OVERHEAD + 14:
+            kind, number, length = FRAME.unpack_from(data, end)
+            start: int = end + length + OVERHEAD
+            if kind == CONTENT_HEADER and number == channel and start + OVERHEAD <= size:
                 body_size = _BODY_SIZE.unpack_from(data, end + 7)[0]
-                kind, number, piece = _FRAME.unpack_from(data, start)
-                stop: int = start + piece + _OVERHEAD
-                if (kind, number, piece) == (_BODY, channel, body_size) and stop <= size:
+                kind, number, piece = FRAME.unpack_from(data, start)
+                stop: int = start + piece + OVERHEAD
+                if (kind, number, piece) == (BODY, channel, body_size) and stop <= size:
                     self._sink.on_deliver(
                         channel,
                         tag,
@@ -121,7 +125,7 @@ class FrameScanner:
 
     def _continue(self, channel: int, kind: int, payload: bytes) -> None:
         partial = self._partial[channel]
-        if kind == _CONTENT_HEADER:
+        if kind == CONTENT_HEADER:
             partial.missing = _BODY_SIZE.unpack_from(payload)[0]
             partial.properties = payload[12:]
         else:
