@@ -24,8 +24,6 @@ from cifra_jobs import (
 from cifra_jobs.testing.assertions import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cifra_jobs.runtime.worker import Worker
     from tests.contract.kit import Ledger, TestApp, Workers
 

@@ -240,7 +240,8 @@ def test_messages_are_piped_into_each_other(app: TestApp, worker: Worker, ledger
     def note(*args: Any) -> None:
         ledger(args)
 
-    (double.message(5) | increment.message() | double.message() | note.message()).run()
+    unfinished: Any = increment  # what comes before gives its argument
+    (double.message(5) | unfinished.message() | double.message() | note.message()).run()
     assert ledger.wait(1) == [(22,)]
     (increment.message(1) | note.message_with_options(args=("no result",), pipe_ignore=True)).run()
     assert ledger.wait(2)[1] == ("no result",)

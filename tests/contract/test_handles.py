@@ -65,7 +65,7 @@ async def test_many_may_wait_for_one_task(app: TestApp, worker: Worker, gate: Ga
         return 5
 
     handle = await work.delay()
-    waiting = [asyncio.ensure_future(TaskHandle(handle).get(10)) for _ in range(50)]
+    waiting = [asyncio.ensure_future(TaskHandle[int](handle).get(10)) for _ in range(50)]
     await asyncio.sleep(0)
     gate.open()
     assert await asyncio.gather(*waiting) == [5] * 50
@@ -175,7 +175,7 @@ async def test_the_cause_of_a_failure_travels_too(app: TestApp, worker: Worker) 
 
 async def test_propagate_false_gives_the_exception(app: TestApp, worker: Worker, add: Any) -> None:
     @task(retry=0)
-    def bad() -> None:
+    def bad() -> Any:
         raise ValueError("why")
 
     handle = await bad.delay()
