@@ -81,7 +81,6 @@ class Mailer:
             await _quit(self._idle.pop())
 
     async def _send(self, message: EmailMessage) -> None:
-        where = f"{self.settings.host}:{self.settings.port}"
         try:
             async with self._connection() as connection:
                 await connection.send_message(message)
@@ -90,7 +89,7 @@ class Mailer:
         except aiosmtplib.SMTPResponseException as error:
             raise _mail_error(error.code, error.message) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            text = f"The mail server at {where} cannot be reached: {error}"
+            text = f"The mail server at {self.settings.place} cannot be reached: {error}"
             raise MailPutOffError(text) from error
 
     @asynccontextmanager
@@ -120,8 +119,9 @@ class Mailer:
                 return connection
         settings = self.settings
         connection = aiosmtplib.SMTP(
-            hostname=settings.host,
-            port=settings.port,
+            hostname=None if settings.socket else settings.host,
+            port=None if settings.socket else settings.port,
+            socket_path=settings.socket or None,
             username=settings.username or None,
             password=settings.password or None,
             use_tls=settings.use_tls,

@@ -18,6 +18,7 @@ class MailSettings:
     Attributes:
         host: Name or address of the server.
         port: Its TCP port.
+        socket: Path of its Unix socket, instead of host and port; empty for TCP.
         username: Account to log in with; empty for none.
         password: Password of that account, left out of ``repr``.
         use_tls: Speak TLS from the first byte (``smtps://``).
@@ -34,22 +35,32 @@ class MailSettings:
     start_tls: bool | None = None
     sender: str = "Cifra <noreply@cifra.example>"
     timeout: float = 20.0
+    socket: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the server is, for people."""
+        return self.socket or f"{self.host}:{self.port}"
 
     def __repr__(self) -> str:
         """Name the server and never the password."""
-        return f"MailSettings({self.host}:{self.port})"
+        return f"MailSettings({self.place})"
 
     @classmethod
     def from_url(cls, url: str, sender: str | None = None) -> Self:
-        """Read ``smtp://user:password@host:port?starttls=yes|no`` or ``smtps://…``.
+        """Read ``smtp://user:password@host:port?starttls=yes|no``, ``smtps://…`` or ``unix:///…``.
 
         Raises:
             ValueError: If the address is not of that form.
         """
         parts = urlsplit(url)
+        sender = sender or cls.sender
+        if parts.scheme == "unix" and parts.path:
+            return cls("localhost", 0, sender=sender, socket=unquote(parts.path))
         if parts.scheme not in _SMTP_PORTS or not parts.hostname:
             raise ValueError(
-                "SMTP_URL must look like smtp://user:password@host:587 or smtps://host:465, "
+                "SMTP_URL must look like smtp://user:password@host:587, smtps://host:465 or "
+                "unix:///path/to/socket, "
                 f"but its scheme is '{parts.scheme}' and its host '{parts.hostname or ''}'."
             )
         wish = parse_qs(parts.query).get("starttls", [""])[0]
@@ -60,7 +71,7 @@ class MailSettings:
             password=unquote(parts.password or ""),
             use_tls=parts.scheme == "smtps",
             start_tls={"yes": True, "no": False}.get(wish),
-            sender=sender or cls.sender,
+            sender=sender,
         )
 
 

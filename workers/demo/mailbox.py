@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
 from contextlib import asynccontextmanager
 from email import message_from_bytes
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 GREY_DOMAIN = "greylist.example"
 #: Mailboxes here do not exist any more.
 GONE_DOMAIN = "gone.example"
+_HOST = "127.0.0.1"
 
 # The server tells of every line of every conversation, at the level of news.
 logging.getLogger("mail.log").setLevel(logging.WARNING)
@@ -50,7 +53,11 @@ class Mailbox:
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[Mailbox]:
-        """Listen on a free port of this machine until the end of the block."""
+        """Listen on a free port of this machine until the end of the block.
+
+        Where the machine cannot reach itself (a container whose loopback interface is down), on a
+        Unix socket.
+        """
         loop = asyncio.get_running_loop()
 
         def answer() -> SMTP:
@@ -59,13 +66,19 @@ class Mailbox:
             self._open.add(connection)
             return connection
 
-        server = await loop.create_server(answer, "127.0.0.1", 0)
-        self.url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            yield self
-        finally:
-            server.close()
-            self.hang_up()
+        # Not in the run's own folder: the path of a socket may have 107 bytes.
+        with TemporaryDirectory(prefix="cifra-mail-") as place:
+            if _can_reach_itself():
+                server = await loop.create_server(answer, _HOST, 0)
+                self.url = f"smtp://{_HOST}:{server.sockets[0].getsockname()[1]}"
+            else:
+                server = await loop.create_unix_server(answer, f"{place}/smtp")
+                self.url = f"unix://{place}/smtp"
+            try:
+                yield self
+            finally:
+                server.close()
+                self.hang_up()
 
     def hang_up(self) -> None:
         """Close all connections, as a mail server does with those that are silent for long."""
@@ -104,3 +117,12 @@ class Mailbox:
         (self.folder / f"{recipient}-{message_id[:8]}.eml").write_bytes(content)
         self.received.add(message_id)
         return "250 OK"
+
+
+def _can_reach_itself() -> bool:
+    with socket.create_server((_HOST, 0)) as listener:
+        try:
+            socket.create_connection(listener.getsockname(), timeout=1).close()
+        except OSError:
+            return False
+    return True

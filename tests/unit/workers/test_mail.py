@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email import policy
 from email.parser import BytesParser
+from pathlib import Path
 
 import pytest
 
+from workers.demo import mailbox as mailbox_module
 from workers.demo.mailbox import Mailbox
 from workers.mail import Mailer, MailPutOffError, MailRefusedError, build_message
 from workers.settings import MailSettings
@@ -45,6 +47,18 @@ async def test_a_sent_mail_lands_as_a_readable_file(mailbox: Mailbox) -> None:
     assert message["To"] == "ann@mail.example"
     assert body is not None
     assert body.get_content().splitlines() == ["Привет, Jürgen!"]
+
+
+async def test_a_machine_that_cannot_reach_itself_gets_its_mail_over_a_unix_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox_module, "_can_reach_itself", lambda: False)
+    box = Mailbox(tmp_path)
+    async with box.listening(), mailer_for(box.url) as mailer:
+        assert box.url.startswith("unix:///")
+        await send(mailer, "ann@mail.example", "by-socket")
+
+    assert box.received == {"by-socket"}
 
 
 async def test_the_same_task_gives_the_same_message_id(mailbox: Mailbox) -> None:

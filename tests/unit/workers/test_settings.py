@@ -27,7 +27,13 @@ def test_tls_has_its_own_port() -> None:
     assert (mail.port, mail.use_tls) == (465, True)
 
 
-@pytest.mark.parametrize("url", ["mail.example:25", "http://mail.example", "smtp://"])
+def test_a_mail_server_may_listen_on_a_unix_socket() -> None:
+    mail = MailSettings.from_url("unix:///run/my%20mail/smtp", "Shop <shop@cifra.example>")
+
+    assert (mail.place, mail.sender) == ("/run/my mail/smtp", "Shop <shop@cifra.example>")
+
+
+@pytest.mark.parametrize("url", ["mail.example:25", "http://mail.example", "smtp://", "unix:"])
 def test_another_kind_of_address_is_refused_with_the_right_form(url: str) -> None:
     with pytest.raises(ValueError, match="must look like smtp://"):
         MailSettings.from_url(url)
