@@ -29,6 +29,10 @@ _FEWEST_CONTACTS = 150
 _SHOWN_PROBLEMS = 10
 #: Columns of what is no terminal.
 _LOG_WIDTH = 110
+_EMBEDDED = (
+    "This ran on the embedded default, without RabbitMQ and Redis: broker, store and workers were "
+    "in this one process, and nothing of the queues outlives it."
+)
 #: Exit codes: what shells give for a process that was interrupted.
 _SUCCESS, _PROBLEM, _INTERRUPTED = 0, 1, 130
 
@@ -44,12 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _make_folder(options.out)
         with _servers(options, console) as servers:
             problems = asyncio.run(run(options, servers, console))
+            was_embedded = not (servers.rabbitmq and servers.redis)
     except KeyboardInterrupt:
         console.print("\nInterrupted. Workers and servers are stopped.")
         return _INTERRUPTED
     except (CifraError, WorkersGoneError, UnfinishedError, OSError) as error:
         console.print(f"\n[red]The run has stopped:[/red] {escape(str(error))}", highlight=False)
         return _PROBLEM
+    if was_embedded:
+        console.print(f"\n{_EMBEDDED}")
     return _conclude(problems, console)
 
 
@@ -63,9 +70,13 @@ def _servers(options: Options, console: Console) -> Servers:
     if options.memory:
         console.print("No servers wanted: broker and store live in this process.")
         return Servers(rabbitmq=None, redis=None)
-    return find_servers(
+    servers = find_servers(
         allow_embedded=True, announce=lambda line: console.print(escape(line), highlight=False)
     )
+    found = [server.name for server in (servers.rabbitmq, servers.redis) if server]
+    if len(found) == 1:
+        console.print(f"{found[0]} alone is of no use to this run: both are embedded.")
+    return servers
 
 
 def _conclude(problems: Sequence[str], console: Console) -> int:

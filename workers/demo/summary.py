@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Self
 
@@ -11,7 +12,6 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from rich.console import Console
 
@@ -74,7 +74,9 @@ def print_summary(console: Console, tracker: Tracker, out: Path, seconds: float)
     _add(table, "total", Row.of(everything), style="bold")
     console.print()
     console.print(table)
-    console.print(f"{len(everything):,} tasks in {seconds:.1f} s. The files are in {out}:")
+    here = Path.cwd()
+    folder = out.relative_to(here) if out.is_relative_to(here) else out
+    console.print(f"{len(everything):,} tasks in {seconds:.1f} s. The files are in {folder}:")
     for what, where in (
         ("database", "cifra.db"),
         ("mails", "mails/"),
