@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import venv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,13 @@ def test_bootstrap_knows_an_interpreter_that_works(tool: Tool, tmp_path: Path) -
     bootstrap = tool("bootstrap")
     assert bootstrap.works(Path(sys.executable))
     assert not bootstrap.works(tmp_path / "bin" / "python")
+
+
+def test_bootstrap_knows_whether_the_main_job_has_its_packages(tool: Tool, tmp_path: Path) -> None:
+    bootstrap = tool("bootstrap")
+    venv.create(tmp_path / "bare", with_pip=False)
+    assert bootstrap.runs_main_job(Path(sys.executable))
+    assert not bootstrap.runs_main_job(tmp_path / "bare" / "bin" / "python")
 
 
 def test_the_matrix_wants_something_to_run_on(
