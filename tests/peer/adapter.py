@@ -16,6 +16,7 @@ from cifra_jobs.brokers.base import Publication
 from cifra_jobs.brokers.broker import Broker
 from cifra_jobs.clock import system_clock
 from cifra_jobs.runtime.worker import Worker
+from cifra_jobs.testing import eventually
 
 if TYPE_CHECKING:
     from dramatiq.broker import MessageProxy
@@ -240,10 +241,17 @@ class PeerWorker:
             self._worker.stop(timeout / 1000)
 
     def pause(self) -> None:
-        """Take and start nothing more."""
-        assert self._worker is not None
-        self.broker.transport.pause()
-        self._worker.pause()
+        """Take and start nothing more; returns when that is so."""
+        worker = self._worker
+        assert worker is not None
+        eventually(lambda: worker.is_connected, _PATIENCE_S)
+        transport = self.broker.transport
+        transport.pause()
+        worker.pause()
+        eventually(
+            lambda: not any(transport.counts(name).consumers for name in transport.consumed),
+            _PATIENCE_S,
+        )
 
     def resume(self) -> None:
         """Go on."""
