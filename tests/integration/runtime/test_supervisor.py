@@ -15,6 +15,7 @@ import pytest
 
 import cifra_jobs
 from cifra_jobs.runtime.children import Child, ChildSpec, Phase
+from cifra_jobs.runtime.nursery import Nursery
 from cifra_jobs.runtime.signals import DRAIN, ROLL, SignalPipe
 from cifra_jobs.runtime.slots import RestartPolicy
 from cifra_jobs.runtime.supervisor import Supervisor
@@ -49,7 +50,7 @@ class Stage:
         self.supervisor = Supervisor(
             specs,
             policy=QUICK,
-            command=PUPPET,
+            nursery=Nursery(command=PUPPET),
             on_gone=self._on_gone,
             on_ready=lambda _: self.is_ready.set(),
         )
@@ -235,7 +236,7 @@ def test_signals_of_the_main_thread_roll_and_drain(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     watcher = threading.Thread(target=watch, daemon=True)
-    supervisor = Supervisor(specs, policy=QUICK, command=PUPPET, on_ready=on_ready)
+    supervisor = Supervisor(specs, policy=QUICK, nursery=Nursery(command=PUPPET), on_ready=on_ready)
     with SignalPipe(DRAIN | ROLL) as signals:
         assert supervisor.run(signals) == 0
     assert len(list(tmp_path.glob("boot-*"))) == 4
