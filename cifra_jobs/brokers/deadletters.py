@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import orjson
+
+from cifra_jobs.codec import decompress
+from cifra_jobs.errors import DecodeError
+from cifra_jobs.jobs.privacy import masked
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,6 +21,8 @@ __all__ = ["REPLAYED_HEADER", "DeadLetter", "DeadLetterBox"]
 
 #: How often a message was sent again from the dead.
 REPLAYED_HEADER = "x-replayed"
+#: A body that unfolds to more is not shown.
+_SHOWN_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +45,29 @@ class DeadLetter:
     type_name: str | None
 
     def preview(self, limit: int = 200) -> str:
-        """The beginning of the body as text, for people."""
-        text = self.body[: 4 * limit].decode(errors="replace")
+        """The beginning of the body as text, for people; sensitive arguments are masked."""
+        try:
+            body = self._masked_body()
+        except (DecodeError, ValueError, TypeError, KeyError):
+            # What cannot be read cannot be masked either.
+            body = b"(hidden)" if self._hidden() else self.body
+        text = body[: 4 * limit].decode(errors="replace")
         return text if len(text) <= limit else f"{text[:limit]}…"
+
+    def _hidden(self) -> list[str]:
+        hidden = self.failure.hidden if self.failure is not None else ""
+        return hidden.split(",") if hidden else []
+
+    def _masked_body(self) -> bytes:
+        body = self.body
+        if self.content_encoding:
+            body = decompress(body, self.content_encoding, _SHOWN_BYTES)
+        hidden = self._hidden()
+        if not hidden:
+            return body
+        fields = orjson.loads(body)
+        fields["args"], fields["kwargs"] = masked(fields["args"], fields["kwargs"], hidden)
+        return orjson.dumps(fields)
 
 
 class DeadLetterBox(Protocol):

@@ -39,6 +39,8 @@ class FailureRecord:
         last_ms: when it died, milliseconds since the epoch.
         worker: name of the worker that gave up.
         versions: product to version, as the worker ran them.
+        hidden: places of the arguments that views mask, joined by commas; see
+            ``jobs/privacy.py``.
     """
 
     task: str = ""
@@ -53,6 +55,7 @@ class FailureRecord:
     last_ms: int = 0
     worker: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    hidden: str = ""
 
     def to_headers(self) -> Headers:
         """Strings and integers under ``cifra-failure-…``; empty fields are left out."""

@@ -12,6 +12,7 @@ from cifra_jobs.errors import CifraError, TaskRetry
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -79,8 +80,10 @@ class Run(Protocol):
         """Note that the task is alive."""
         ...
 
-    def lent(self, *, is_async: bool) -> AbstractContextManager[None]:
+    def lent(self, waiting: Future[Any], *, is_async: bool) -> AbstractContextManager[None]:
         """Lend the slot of this run while it waits for another task.
+
+        Whoever interrupts the run cancels ``waiting``.
 
         Raises:
             WouldDeadlock: a thread waits, and every slot that could free is held by a waiter.

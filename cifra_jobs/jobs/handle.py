@@ -219,8 +219,10 @@ class TaskHandle(str, Generic[R]):  # noqa: SLOT000 - a sent one carries its con
             try:
                 return waiting.result(timeout)
             except (FutureTimeoutError, CancelledError) as error:
-                waiting.cancel()
                 raise self._too_long(timeout) from error
+            finally:
+                # However the wait ended, an interrupt included: nobody looks any more.
+                waiting.cancel()
 
     def _too_long(self, timeout: float | None) -> WaitTimeout:
         return WaitTimeout(f"task {str(self)!r} has not ended within {timeout} s; it goes on")
@@ -349,7 +351,7 @@ def _lent(waiting: Future[T], *, is_async: bool) -> AbstractContextManager[None]
     run = bound_run.get()
     if run is None or waiting.done():
         return nullcontext()
-    return run.lent(is_async=is_async)
+    return run.lent(waiting, is_async=is_async)
 
 
 def _loads(text: str | None) -> dict[str, Any] | None:

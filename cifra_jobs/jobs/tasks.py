@@ -17,6 +17,7 @@ from cifra_jobs.jobs.envelope import id_of, wire_options
 from cifra_jobs.jobs.handle import TaskHandle
 from cifra_jobs.jobs.options import CALL_KEYWORDS, RunOptions, normalize, run_options
 from cifra_jobs.jobs.port import backend
+from cifra_jobs.jobs.privacy import hidden_places
 from cifra_jobs.jobs.signatures import Signature
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
         declared: the decorator's options under their canonical names.
         is_async: whether the function is ``async def``.
         is_bound: whether `current_task` is passed as first argument.
+        hidden: where its ``sensitive`` arguments stand; see ``jobs/privacy.py``.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
             )
         self.is_bound = declared.get("bind", is_self_first(fn))
         self._check = call_checker(fn, name, skip_first=self.is_bound)
-        check_names(fn, declared.get("sensitive", ()), f"task {name!r}: 'sensitive'")
+        sensitive = declared.get("sensitive", ())
+        check_names(fn, sensitive, f"task {name!r}: 'sensitive'")
+        self.hidden = hidden_places(fn, sensitive, skip_first=self.is_bound)
         body = inspect.unwrap(fn)
         if reads_free_self(body):
             body.__globals__["self"] = current_task

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cifra_jobs.jobs.privacy import Veil, values_at
+from cifra_jobs.jobs.tasks import Task
+
 if TYPE_CHECKING:
     import dramatiq
     from dramatiq.broker import MessageProxy
@@ -41,5 +44,17 @@ class Attempt:
     started_at: int | None = None
     #: Acked before the run (``acks="early"``): settlement has nothing left to ack.
     is_acked: bool = False
-    #: The traceback of the last failure as text.
+    #: The traceback of the last failure as text, its sensitive arguments masked.
     traceback: str = ""
+
+    def masked(self, text: str) -> str:
+        """A text about this run without the values of the task's ``sensitive`` arguments."""
+        veil = self.veil()
+        return text if veil is None else veil.text(text)
+
+    def veil(self) -> Veil | None:
+        """What hides the task's ``sensitive`` arguments, if it has any."""
+        hidden = self.actor.hidden if isinstance(self.actor, Task) else ()
+        if not hidden:
+            return None
+        return Veil(values_at(self.message.args, self.message.kwargs, hidden))

@@ -164,8 +164,9 @@ class Callbacks(Policy):
         return (attempt.message.asdict(), error)
 
     def _texts(self, attempt: Attempt, error: BaseException) -> tuple[str, str, str]:
-        traceback = attempt.traceback or format_traceback(error)
-        return (attempt.message.message_id, f"{type(error).__name__}: {text_of(error)}", traceback)
+        traceback = attempt.traceback or attempt.masked(format_traceback(error))
+        text = attempt.masked(f"{type(error).__name__}: {text_of(error)}")
+        return (attempt.message.message_id, text, traceback)
 
 
 def _exhausted_args(attempt: Attempt, _outcome: Outcome, *, is_task: bool) -> tuple[Any, ...]:

@@ -167,6 +167,10 @@ def interrupt_thread(running: Running, reason: str) -> None:
         else:
             running.stop_reason = reason
         raise_thread_exception(running.thread_id, exceptions.get(reason, TaskTimeout))
+        waiting = running.waits_for
+    if waiting is not None:
+        # An exception cannot reach a thread that is blocked in a lock: end what it waits for.
+        waiting.cancel()
 
 
 class LoopExecutor:
@@ -342,7 +346,7 @@ def _failed(attempt: Attempt, running: Running, error: BaseException) -> Outcome
         error = late
     elif running.stop_reason == "revoked":
         error = TaskRevoked("it was revoked while it ran")
-    attempt.traceback = format_traceback(error)
+    attempt.traceback = attempt.masked(format_traceback(error))
     return Failed(error)
 
 

@@ -14,7 +14,7 @@ import dramatiq
 from cifra_jobs.brokers.failure import FailureRecord
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import loads
-from cifra_jobs.errors import DecodeError, StoreUnavailable, TaskRevoked, WorkerLost
+from cifra_jobs.errors import DecodeError, ParentFailed, StoreUnavailable, TaskRevoked, WorkerLost
 from cifra_jobs.jobs.message import decode, sent_on
 from cifra_jobs.jobs.outcome import Dead, Ended, Snoozed
 from cifra_jobs.jobs.state import TaskState
@@ -162,6 +162,7 @@ class Intake:
         message: dramatiq.Message[Any] | None = None,
     ) -> None:
         cls = type(error)
+        actor = self._app.broker.actors.get(message.actor_name) if message is not None else None
         record = FailureRecord(
             task=message.actor_name if message is not None else "",
             id=message.message_id if message is not None else delivery.message_id or "",
@@ -171,6 +172,7 @@ class Intake:
             message=str(error),
             last_ms=now_ms(),
             worker=self._worker.name,
+            hidden=",".join(getattr(actor, "hidden", ())),
         )
         self._worker.buried(delivery, consumer, record, message, error)
 
@@ -199,9 +201,8 @@ class Intake:
             if isinstance(replies, StoreUnavailable):
                 self._without_store(attempts, readers)
                 return
-            for attempt, record in zip(readers, replies[len(attempts) :], strict=True):
-                _insert_result(attempt, record)
-            self._judge(attempts, replies[: len(attempts)])
+            results = dict(zip(readers, replies[len(attempts) :], strict=True))
+            self._judge(attempts, replies[: len(attempts)], results)
 
         self._app.commit.submit(operations, done)
 
@@ -213,7 +214,9 @@ class Intake:
             )
         self._worker.ready([attempt for attempt in attempts if attempt not in readers])
 
-    def _judge(self, attempts: list[Attempt], replies: list[Any]) -> None:
+    def _judge(
+        self, attempts: list[Attempt], replies: list[Any], results: dict[Attempt, Any]
+    ) -> None:
         granted = []
         for attempt, reply in zip(attempts, replies, strict=True):
             if reply.verdict != "run":
@@ -224,10 +227,25 @@ class Intake:
             elif reply.deaths and attempt.options.is_early_ack:
                 died = "its worker process died while it ran, and acks='early' is at most once"
                 self._settle(attempt, Dead(WorkerLost(died), "worker_lost"))
-            else:
+            elif attempt not in results or self._insert_result(attempt, results[attempt]):
                 granted.append(attempt)
         if granted:
             self._worker.ready(granted)
+
+    def _insert_result(self, attempt: Attempt, record: Any) -> bool:
+        """Add the stored result of its parent to a callback's arguments; whether it can run."""
+        parent = attempt.message.options["result_of"]
+        error: Exception = ParentFailed(f"the result of task {parent!r} is gone from the store")
+        if record is not None and record.result is not None:
+            try:
+                args = (*attempt.message.args, loads(record.result))
+            except DecodeError as undecodable:
+                error = undecodable
+            else:
+                object.__setattr__(attempt.message, "args", args)
+                return True
+        self._settle(attempt, Dead(error, "no_argument"))
+        return False
 
     def _refuse(self, attempt: Attempt, reply: ClaimReply) -> None:
         verdict = reply.verdict
@@ -254,12 +272,6 @@ class Intake:
 
     def _settle(self, attempt: Attempt, outcome: Dead | Ended | Snoozed) -> None:
         self._worker.settlement.settle([(attempt, outcome)])
-
-
-def _insert_result(attempt: Attempt, record: Any) -> None:
-    """Add the stored result of its parent to the arguments of a callback."""
-    if record is not None and record.result is not None:
-        object.__setattr__(attempt.message, "args", (*attempt.message.args, loads(record.result)))
 
 
 def _count(options: dict[str, Any], name: str) -> int:

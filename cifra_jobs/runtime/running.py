@@ -15,6 +15,7 @@ from cifra_jobs.store.base import Progress
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from cifra_jobs.middleware.attempt import Attempt
     from cifra_jobs.runtime.worker import Worker
@@ -32,6 +33,7 @@ class Running:
         stop_reason: why it was told to stop: ``timeout``, ``revoked`` or ``shutdown``.
         beat_at: when the task last called ``heartbeat()``, ms since the epoch.
         asyncio_task: what runs it in the event loop.
+        waits_for: what a thread of it is blocked for; cancelled to interrupt it.
         thread_id: the thread that runs its function, while it does.
         wait_count: other tasks that it waits for right now.
         lock: held to interrupt that thread, so that only the right code is hit.
@@ -51,6 +53,7 @@ class Running:
         "stop_reason",
         "thread_id",
         "wait_count",
+        "waits_for",
         "worker",
     )
 
@@ -62,6 +65,7 @@ class Running:
         self.is_cancelled = False
         self.is_soft_due = False
         self.wait_count = 0
+        self.waits_for: Future[Any] | None = None
         self.asyncio_task: asyncio.Task[None] | None = None
         self.thread_id: int | None = None
         self.lock: threading.Lock | None = None
@@ -147,10 +151,12 @@ class Running:
         self.beat_at = now_ms()
 
     @contextmanager
-    def lent(self, *, is_async: bool) -> Iterator[None]:
+    def lent(self, waiting: Future[Any], *, is_async: bool) -> Iterator[None]:
         """Lend the slot, and prefetch credit, while the run waits for another task."""
         self.worker.lend(self, is_async=is_async)
+        self.waits_for = waiting
         try:
             yield
         finally:
+            self.waits_for = None
             self.worker.reclaim(self)

@@ -172,13 +172,14 @@ class Settlement:
             queue=attempt.delivery.queue,
             reason=outcome.reason if isinstance(outcome, Dead) else str(outcome.state),
             exception_type=f"{cls.__module__}.{cls.__qualname__}",
-            message=text_of(error),
-            traceback=attempt.traceback or format_traceback(error),
+            message=attempt.masked(text_of(error)),
+            traceback=attempt.traceback or attempt.masked(format_traceback(error)),
             attempts=_attempts(attempt),
             first_ms=attempt.message.message_timestamp,
             last_ms=now_ms(),
             worker=self._worker.name,
             versions=_VERSIONS,
+            hidden=",".join(getattr(attempt.actor, "hidden", ())),
         )
 
     def _hand_over(
@@ -255,7 +256,7 @@ class Settlement:
             queue=attempt.delivery.queue,
             attempt=_attempts(attempt),
             **{"from": _before(attempt), "to": str(state)},
-            **_cause(outcome),
+            **_cause(attempt, outcome),
         )
         return Finish(
             task_id=message.message_id,
@@ -333,20 +334,21 @@ def _before(attempt: Attempt) -> str:
     return "running" if attempt.started_at is not None else "queued"
 
 
-def _cause(outcome: Outcome) -> dict[str, Any]:
+def _cause(attempt: Attempt, outcome: Outcome) -> dict[str, Any]:
     match outcome:
         case Retry(delay_ms=delay_ms, error=error):
-            return {
-                "delay_s": delay_ms / 1000,
-                "error": f"{type(error).__name__}: {text_of(error)}",
-            }
+            return {"delay_s": delay_ms / 1000, "error": _line(attempt, error)}
         case Snoozed(delay_ms=delay_ms, reason=reason):
             return {"delay_s": delay_ms / 1000, "reason": reason}
         case Ended(error=error) | Failed(error=error):
-            return {"error": f"{type(error).__name__}: {text_of(error)}"}
+            return {"error": _line(attempt, error)}
         case Dead(error=error, reason=reason):
-            return {"error": f"{type(error).__name__}: {text_of(error)}", "reason": reason}
+            return {"error": _line(attempt, error), "reason": reason}
     return {}
+
+
+def _line(attempt: Attempt, error: BaseException) -> str:
+    return attempt.masked(f"{type(error).__name__}: {text_of(error)}")
 
 
 def _state_of(outcome: Outcome) -> TaskState:
@@ -368,4 +370,5 @@ def _error_of(attempt: Attempt, outcome: Outcome) -> str | None:
     described = describe(
         outcome.error, task=attempt.message.actor_name, traceback=attempt.traceback
     )
-    return dumps(described, "error").decode()
+    veil = attempt.veil()
+    return dumps(described if veil is None else veil.json(described), "error").decode()

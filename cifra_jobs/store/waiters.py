@@ -169,7 +169,13 @@ class Waiters:
             self._ask(watched, keep=False)
 
     def _open(self) -> None:
-        subscription = self._store.subscribe(self._channel, self._take_news, self._ask_again)
+        try:
+            subscription = self._store.subscribe(self._channel, self._take_news, self._ask_again)
+        except BaseException:
+            # The next wait tries again; until then nobody would.
+            with self._lock:
+                self._is_opening = False
+            raise
         with self._lock:
             self._subscription, self._is_opening = subscription, False
             waiting = list(self._table.values())

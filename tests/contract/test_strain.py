@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import dramatiq
 import pytest
 
-from cifra_jobs import BrokerUnavailable, current_task, task
+from cifra_jobs import (
+    BrokerUnavailable,
+    ParentFailed,
+    TaskHandle,
+    TaskTimeout,
+    current_task,
+    task,
+)
 from cifra_jobs.testing.assertions import eventually
 
 if TYPE_CHECKING:
@@ -241,3 +248,37 @@ def test_event_loops_that_have_sent_and_waited_are_forgotten(
         return not any(loop() for loop in loops)
 
     eventually(forgotten)
+
+
+def test_a_timeout_reaches_a_thread_that_waits_for_another_task(
+    app: TestApp, workers: Workers, gate: Gate
+) -> None:
+    @task
+    def child() -> None:
+        gate.wait()
+
+    @task(timeout=0.3, retry=0)
+    def parent() -> None:
+        child.delay().result()
+
+    workers(concurrency=3)
+    handle = parent.delay()
+    with pytest.raises(TaskTimeout):
+        handle.result(5)
+    gate.open()
+
+
+def test_a_callback_whose_stored_argument_is_gone_is_told_so(
+    app: TestApp, workers: Workers
+) -> None:
+    @task
+    def callback(task_id: str, result: str = "") -> str:
+        return task_id + result
+
+    message: dramatiq.Message[Any] = dramatiq.Message(
+        app.queue, callback.actor_name, ("parent",), {}, {"result_of": "nobody"}
+    )
+    app.broker.enqueue(message)
+    workers()
+    with pytest.raises(ParentFailed, match="gone"):
+        TaskHandle(message.message_id).result(5)
