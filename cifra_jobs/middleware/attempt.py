@@ -58,3 +58,5 @@ class Attempt:
         if not hidden:
             return None
         return Veil(values_at(self.message.args, self.message.kwargs, hidden))
+    #: Runs that ended with their process, where that is why this one ends.
+    lost_runs: int = 0

@@ -222,6 +222,7 @@ class Intake:
             if reply.verdict != "run":
                 self._refuse(attempt, reply)
             elif reply.deaths >= _POISON_DEATHS:
+                attempt.lost_runs = reply.deaths
                 died = f"its worker process died {reply.deaths} times while it ran"
                 self._settle(attempt, Dead(WorkerLost(died), "poison"))
             elif reply.deaths and attempt.options.is_early_ack:

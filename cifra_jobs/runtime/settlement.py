@@ -327,7 +327,7 @@ def _plain(headers: Headers) -> Headers:
 
 
 def _attempts(attempt: Attempt) -> int:
-    return attempt.retries + (1 if attempt.started_at is not None else 0)
+    return attempt.retries + attempt.lost_runs + (1 if attempt.started_at is not None else 0)
 
 
 def _before(attempt: Attempt) -> str:

@@ -561,9 +561,11 @@ class Worker:
             is_known.wait()
             self._intake.take(deliveries, box[0])
 
-        self._consumer = self.app.transport.consume(prefetch, on_deliveries)
-        box.append(self._consumer)
-        is_known.set()
+        try:
+            self._consumer = self.app.transport.consume(prefetch, on_deliveries)
+            box.append(self._consumer)
+        finally:
+            is_known.set()
 
     def _ask_for_more(self, count: int) -> Extension:
         if self._consumer is None:
