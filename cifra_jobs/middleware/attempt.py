@@ -44,6 +44,8 @@ class Attempt:
     started_at: int | None = None
     #: Acked before the run (``acks="early"``): settlement has nothing left to ack.
     is_acked: bool = False
+    #: Runs that ended with their process, where that is why this one ends.
+    lost_runs: int = 0
     #: The traceback of the last failure as text, its sensitive arguments masked.
     traceback: str = ""
 
@@ -58,5 +60,3 @@ class Attempt:
         if not hidden:
             return None
         return Veil(values_at(self.message.args, self.message.kwargs, hidden))
-    #: Runs that ended with their process, where that is why this one ends.
-    lost_runs: int = 0
