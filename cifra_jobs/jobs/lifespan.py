@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["Lifespans", "worker_lifespan"]
+__all__ = ["Lifespans", "registered", "worker_lifespan"]
 
-_lifespans: list[Callable[[], AbstractAsyncContextManager[dict[str, Any] | None]]] = []
+#: Those of this process, in the order in which workers enter them.
+registered: list[Callable[[], AbstractAsyncContextManager[dict[str, Any] | None]]] = []
 
 
 def worker_lifespan(fn: Callable[[], Any]) -> Callable[[], Any]:
@@ -29,9 +30,9 @@ def worker_lifespan(fn: Callable[[], Any]) -> Callable[[], Any]:
         OptionError: it is neither.
     """
     if inspect.isasyncgenfunction(fn):
-        _lifespans.append(asynccontextmanager(fn))
+        registered.append(asynccontextmanager(fn))
     elif callable(fn) and not inspect.iscoroutinefunction(fn):
-        _lifespans.append(fn)
+        registered.append(fn)
     else:
         raise OptionError(
             "@worker_lifespan wants an async generator function with one yield,"
@@ -83,7 +84,7 @@ class Lifespans:
 
 async def _merged(stack: AsyncExitStack) -> dict[str, Any]:
     context: dict[str, Any] = {}
-    for lifespan in _lifespans:
+    for lifespan in registered:
         opened = await stack.enter_async_context(lifespan())
         name = getattr(lifespan, "__name__", repr(lifespan))
         if opened is None:

@@ -79,13 +79,15 @@ def memory_broker() -> Iterator[MemoryTransport]:
 def idle_jobs_app() -> Iterator[App]:
     """This process's app on a broker and a store in memory, and no worker.
 
-    What is sent stays in its queue, for `cifra_jobs.testing.assert_enqueued`. Tasks that the test
-    itself declares are forgotten with it.
+    What is sent stays in its queue, for `cifra_jobs.testing.assert_enqueued`. Tasks and lifespans
+    that the test itself declares are forgotten with it.
     """
     from cifra_jobs.app import current_app
+    from cifra_jobs.jobs.lifespan import registered
 
     app = current_app()
     actors, queues = dict(app.broker.actors), dict(app.broker.queues)
+    lifespans = list(registered)
     app.configure(broker={"type": "memory"}, result_backend={"type": "memory"})
     try:
         yield app
@@ -94,6 +96,7 @@ def idle_jobs_app() -> Iterator[App]:
         for registry, before in ((app.broker.actors, actors), (app.broker.queues, queues)):
             registry.clear()
             registry.update(before)
+        registered[:] = lifespans
 
 
 @pytest.fixture

@@ -292,10 +292,10 @@ def test_a_heartbeat_is_shown_beside_the_running_task(
 
 @pytest.fixture(autouse=True)
 def _no_lifespans() -> Iterator[None]:
-    before = list(lifespan_module._lifespans)  # noqa: SLF001 - a registry of the process
-    lifespan_module._lifespans.clear()  # noqa: SLF001
+    before = list(lifespan_module.registered)
+    lifespan_module.registered.clear()
     yield
-    lifespan_module._lifespans[:] = before  # noqa: SLF001
+    lifespan_module.registered[:] = before
 
 
 def test_lifespans_are_entered_at_the_start_and_left_after_draining(

@@ -58,6 +58,8 @@ def blocks() -> Iterator[object]:
 @pytest.mark.parametrize("code", list(blocks()))
 def test_the_python_of_a_guide_runs(code: str, idle_jobs_app: App) -> None:
     middleware = list(idle_jobs_app.broker.middleware)
+    # Tasks of other tests may have the names that a guide gives; the fixture brings them back.
+    idle_jobs_app.broker.actors.clear()
     scope: dict[str, object] = {
         "__name__": "guide",
         # Names of the reader's own that a guide leaves to the imagination.
