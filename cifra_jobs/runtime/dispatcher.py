@@ -97,6 +97,11 @@ class Dispatcher:
             self._for_threads.clear()
             return waiting
 
+    def waiting(self) -> list[Attempt]:
+        """What has not started."""
+        with self._lock:
+            return [entry[2] for entry in self._heap] + self._for_threads
+
     def close(self) -> None:
         """Send the threads home once there is no more work for them."""
         with self._lock:

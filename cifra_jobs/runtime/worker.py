@@ -28,6 +28,7 @@ from cifra_jobs.errors import (
     BrokerUnavailable,
     DecodeError,
     OptionError,
+    StoreUnavailable,
     TaskRevoked,
     WorkerLost,
     WouldDeadlock,
@@ -48,7 +49,7 @@ from cifra_jobs.runtime.intake import Intake
 from cifra_jobs.runtime.running import Running
 from cifra_jobs.runtime.settlement import Settlement
 from cifra_jobs.runtime.timers import Timers
-from cifra_jobs.store.base import Beat, Finish, Gone, Progress, Release, Started
+from cifra_jobs.store.base import Beat, Finish, Get, Gone, Progress, Release, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -180,7 +181,9 @@ class Worker:
         queues = sorted(self.app.queues_named()) if self._only is None else list(self._only)
         if queues:
             self.app.declare(queues)
-        self._subscription = self.app.store.subscribe(self.app.control_channel, self._on_control)
+        self._subscription = self.app.store.subscribe(
+            self.app.control_channel, self._on_control, self._ask_what_was_revoked
+        )
         self._threads.start()
         # Before the first claim: that of a worker nobody has heard of counts as that of a dead one.
         ttl_ms = int(self.app.settings.worker_ttl * 1000)
@@ -606,6 +609,22 @@ class Worker:
         except (ValueError, KeyError, TypeError):
             log.warning("a control signal cannot be read", payload=payload[:200])
             return
+        self._note_revoked(ids, is_forced=is_forced)
+
+    def _ask_what_was_revoked(self) -> None:
+        """Signals were missed: look at the flags of all that is held here."""
+        held = [each.attempt for each in list(self._running.values())] + self.dispatcher.waiting()
+        ids = [attempt.message.message_id for attempt in held]
+
+        def done(replies: Any) -> None:
+            if not isinstance(replies, StoreUnavailable):
+                revoked = {record.task_id for record in replies if record and record.revoked}
+                self._note_revoked(revoked, is_forced=False)
+
+        if ids:
+            self.app.commit.submit([Get(task_id) for task_id in ids], done)
+
+    def _note_revoked(self, ids: set[str], *, is_forced: bool) -> None:
         self._revoked.update(dict.fromkeys(ids))
         while len(self._revoked) > _REVOKED_KEPT:
             del self._revoked[next(iter(self._revoked))]

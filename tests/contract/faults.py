@@ -108,6 +108,7 @@ class FaultyStore:
 
     Attributes:
         is_away: every question fails.
+        is_deaf: what others say is not heard.
         failures: so many commits with an operation that ``is_hit`` chooses fail.
     """
 
@@ -115,6 +116,7 @@ class FaultyStore:
         self.inner = inner
         self.trace = trace
         self.is_away = False
+        self.is_deaf = False
         self.failures = 0
         self.is_hit: Callable[[Operation], bool] = lambda _: True
         self.before: Callable[[str, str], None] = lambda *_: None
@@ -146,13 +148,13 @@ class FaultyStore:
             self._on_reconnect.append(on_reconnect)
 
         def hear(payload: str) -> None:
-            if not self.is_away:
+            if not self.is_away and not self.is_deaf:
                 on_message(payload)
 
         return self.inner.subscribe(channel, hear, on_reconnect)
 
     def come_back(self) -> None:
         """Be there again; subscriptions are in force again."""
-        self.is_away = False
+        self.is_away = self.is_deaf = False
         for call in self._on_reconnect:
             call()

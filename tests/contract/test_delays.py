@@ -257,6 +257,39 @@ def test_a_prefetched_task_is_revoked_before_it_starts(
     assert ledger.entries == ["first"]
 
 
+def test_a_revoke_whose_signal_was_missed_is_found_when_the_connection_is_back(
+    make_app: Callable[..., TestApp],
+    new_workers: Callable[[TestApp], Workers],
+    ledger: Ledger,
+    gate: Gate,
+) -> None:
+    app = make_app(is_faulty=True)
+
+    @task
+    def work(name: str) -> bool:
+        ledger(name)
+        gate.wait()
+        return current_task.is_cancelled()
+
+    new_workers(app)(concurrency=1, prefetch_multiplier=2)
+    first = work.delay("first")
+    ledger.wait(1)
+    second = work.delay("second")
+    eventually(lambda: app.ready() == 0)
+    app.commit.flush(5)
+    eventually(lambda: app.state(first) == "running")
+    app.faulty_store.is_deaf = True
+    first.revoke_sync()
+    second.revoke_sync()
+    app.faulty_store.come_back()
+    app.commit.flush(5)
+    gate.open()
+    with pytest.raises(TaskRevoked):
+        second.result(5)
+    assert first.result(5) is True
+    assert ledger.entries == ["first"]
+
+
 def test_a_running_task_is_asked_to_stop(app: TestApp, worker: Worker, ledger: Ledger) -> None:
     stopped = threading.Event()
 
