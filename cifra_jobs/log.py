@@ -154,20 +154,49 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def _formatter(*, is_json: bool, is_colored: bool) -> logging.Formatter:
-    stamp: list[Processor] = [
-        ProcessorFormatter.remove_processors_meta,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
     ending: list[Processor]
     if is_json:
-        text = structlog.processors.format_exc_info
-        ending = [text, _mask_secrets, structlog.processors.JSONRenderer(_to_json)]
+        ending = [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _mask_secrets,
+            structlog.processors.JSONRenderer(_to_json),
+        ]
     else:
-        ending = [structlog.dev.ConsoleRenderer(colors=is_colored, exception_formatter=_traceback)]
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=is_colored,
+            exception_formatter=_traceback,
+            pad_event_to=0,
+            pad_level=False,
+            sort_keys=False,
+        )
+        ending = [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            _for_people,
+            renderer,
+        ]
     return ProcessorFormatter(
-        processors=[*stamp, *ending],
+        processors=[ProcessorFormatter.remove_processors_meta, *ending],
         foreign_pre_chain=[*_FACTS, structlog.stdlib.ExtraAdder(), _mask_secrets],
     )
+
+
+def _for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Fit a line into a terminal: the change of a state is the news, our modules are not."""
+    if event.get("level") == "info":
+        del event["level"]
+    if str(event.get("logger", "")).startswith("cifra"):
+        del event["logger"]
+    if event.get("event") == "task state" and {"task", "from", "to"} <= event.keys():
+        event["event"] = f"{event.pop('task')} {event.pop('from')} → {event.pop('to')}"
+        if event.get("attempt") == 1:
+            del event["attempt"]
+        if event.get("reason") == "failed":
+            del event["reason"]
+    # Ids are long: what differs comes before them.
+    if "task_id" in event:
+        event["task_id"] = event.pop("task_id")
+    return event
 
 
 def _traceback(stream: TextIO, info: ExcInfo) -> None:

@@ -66,6 +66,29 @@ def test_a_person_on_a_terminal_reads_key_and_value() -> None:
     assert not text.startswith("{")
 
 
+def test_a_person_reads_the_change_of_a_state_in_one_line_of_120_columns() -> None:
+    stream = set_up("console")
+    facts = {"queue": "cpu_intensive", "task": "generate_monthly_report", "attempt": 1}
+    moves = {"from": "queued", "to": "running"}
+    log.info("task state", task_id="6f0d16fb-5a83-49e7-b143-683fab21b0f3", **facts, **moves)
+    (line,) = stream.getvalue().splitlines()
+    assert "generate_monthly_report queued → running" in line
+    assert line.endswith("queue=cpu_intensive task_id=6f0d16fb-5a83-49e7-b143-683fab21b0f3")
+    assert len(line) <= 120
+
+
+def test_a_person_reads_the_level_of_what_is_not_ordinary() -> None:
+    stream = set_up("console")
+    log.info("ordinary")
+    log.warning("odd")
+    logging.getLogger("pika.connection").warning("lost")
+    ordinary, odd, lost = stream.getvalue().splitlines()
+    assert "info" not in ordinary
+    assert "[warning] odd" in odd
+    assert "pika.connection" in lost
+    assert "cifra_jobs" not in odd
+
+
 def test_lines_of_libraries_come_out_the_same_way_with_the_same_facts() -> None:
     stream = set_up()
     with bound(task_id="7"):
