@@ -52,6 +52,8 @@ _STABLE_S = 5.0
 
 _CONNECT_TIMEOUT_S = 5.0
 
+_NOT_YET = "not connected yet"
+
 _NO_CHANNEL = 504
 
 
@@ -139,7 +141,7 @@ class Connection:
         self.name = name
         self.is_blocked = False
         #: Why it is down, in words; empty while it is up.
-        self.trouble = "not connected yet"
+        self.trouble = _NOT_YET
         self._urls = itertools.cycle(random.sample(list(urls), len(urls)))
         self._url = urls[0]
         self._heartbeat_s = heartbeat_s
@@ -334,11 +336,14 @@ class Connection:
     def _on_open(self, link: _Link) -> None:
         self._link, self._connecting = link, None
         self._up_since = system_clock.monotonic()
+        was_in_trouble = self.trouble != _NOT_YET
         self.trouble = ""
         link.is_scanning = True
         link.add_on_connection_blocked_callback(lambda _, frame: self._on_blocked(frame))
         link.add_on_connection_unblocked_callback(lambda *_: self._on_blocked(None))
-        _log.info("connected", connection=self.name, broker=self.address)
+        # That the first attempt succeeds is no news; that it does after a trouble, is.
+        if was_in_trouble:
+            _log.info("connected", connection=self.name, broker=self.address)
         self._guard(self.listener.on_up)
         waiting, self._waiting = self._waiting, []
         for callback in waiting:
