@@ -45,11 +45,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
         show_header=any(columns),
     )
     for index, name in enumerate(columns):
-        is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        is_number = bool(rows) and all(_is_number(row[index]) for row in rows)
         made.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         made.add_row(*(shown(value) for value in row))
     console().print(made)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def shown(value: Any) -> Text:

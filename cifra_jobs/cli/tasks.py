@@ -135,8 +135,8 @@ def status(task_id: str, *, config: Path | None, as_json: bool) -> None:
         json_out(facts)
         return
     traceback = facts.pop("traceback", None)
-    rows = [(key, value) for key, value in facts.items() if value not in (None, {}, [])]
-    table(("", ""), [(key, value_text(value)) for key, value in rows], title=task_id)
+    rows = [(k, v) for k, v in facts.items() if v is not False and v not in (None, {}, [])]
+    table(("", ""), [(key, value_text(value)) for key, value in rows])
     if traceback:
         click.echo(traceback)
 
