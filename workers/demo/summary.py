@@ -76,7 +76,8 @@ def print_summary(console: Console, tracker: Tracker, out: Path, seconds: float)
     console.print(table)
     here = Path.cwd()
     folder = out.relative_to(here) if out.is_relative_to(here) else out
-    console.print(f"{len(everything):,} tasks in {seconds:.1f} s. The files are in {folder}:")
+    said = f"{len(everything):,} tasks in {seconds:.1f} s. The files are in {folder}:"
+    console.print(said, highlight=False)
     for what, where in (
         ("database", "cifra.db"),
         ("mails", "mails/"),
