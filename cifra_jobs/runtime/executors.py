@@ -96,21 +96,21 @@ class ThreadExecutor:
         if outcome is None:
             if _tells_start(attempt):
                 with contextlib.suppress(StoreUnavailable):
-                    worker.app.commit.call([worker.started(attempt)], _START_S)
+                    worker.app.commit.call([worker.roster.started(attempt)], _START_S)
             if attempt.options.is_early_ack:
                 worker.settlement.ack_early(attempt)
-            running = worker.begin(attempt)
+            running = worker.roster.begin(attempt)
             token = bound_run.set(running)
             try:
                 outcome = self._call(attempt, running)
             finally:
                 bound_run.reset(token)
-                worker.end(running)
+                worker.roster.end(running)
             if running.stop_reason == "shutdown" and type(outcome) is not Succeeded:
                 worker.give_back([attempt])
                 return None
         try:
-            return worker.chain_of(attempt).after(attempt, outcome)
+            return worker.bindings.chain_of(attempt).after(attempt, outcome)
         finally:
             # A traceback holds the frames that led to it: an error in a variable of one of them is
             # a circle that only the garbage collector ends.
@@ -263,17 +263,17 @@ class LoopExecutor:
         if outcome is None:
             if _tells_start(attempt):
                 with contextlib.suppress(StoreUnavailable):
-                    await worker.app.commit.acall([worker.started(attempt)], _START_S)
+                    await worker.app.commit.acall([worker.roster.started(attempt)], _START_S)
             if attempt.options.is_early_ack:
                 worker.settlement.ack_early(attempt)
-            running = worker.begin(attempt)
+            running = worker.roster.begin(attempt)
             bound_run.set(running)
             running.asyncio_task = asyncio.current_task()
             outcome = await self._call(attempt, running)
-            worker.end(running)
+            worker.roster.end(running)
             if running.stop_reason == "shutdown" and type(outcome) is not Succeeded:
                 return None
-        return worker.chain_of(attempt).after(attempt, outcome)
+        return worker.bindings.chain_of(attempt).after(attempt, outcome)
 
     async def _call(self, attempt: Attempt, running: Running) -> Outcome:
         options = attempt.options

@@ -6,6 +6,7 @@ letter with a reason, or a later copy.
 
 from __future__ import annotations
 
+import difflib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from cifra_jobs.jobs.state import TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
 from cifra_jobs.middleware.attempt import Attempt
+from cifra_jobs.runtime.burial import Burial
 from cifra_jobs.store.base import Claim, ClaimReply, Get
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Intake:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._app = worker.app
+        self._burial = Burial(worker)
         settings = worker.app.settings
         self._limit = settings.max_message_size
         self._grace_ms = int(settings.unknown_task_grace * 1000)
@@ -88,7 +91,7 @@ class Intake:
         if "eta" in options and self._is_held(delivery, consumer, message):
             return None
         actor = self._app.broker.actors.get(message.actor_name)
-        if actor is None or not self._worker.can_run(actor):
+        if actor is None or not self._worker.bindings.can_run(actor):
             self._meet_unknown(delivery, consumer, message)
             return None
         is_task = isinstance(actor, Task)
@@ -96,13 +99,13 @@ class Intake:
         return Attempt(
             message=message,
             actor=actor,
-            options=self._worker.options_of(actor, options),
+            options=self._worker.bindings.options_of(actor, options),
             round=_count(options, "round"),
             retries=_count(options, "retries"),
             token=os.urandom(8).hex(),
             delivery=delivery,
             consumer=consumer,
-            is_async=self._worker.is_async(actor),
+            is_async=self._worker.bindings.is_async(actor),
             rank=9 - priority if is_task else actor.priority,
         )
 
@@ -147,7 +150,7 @@ class Intake:
             task_id=message.message_id,
             queue=delivery.queue,
             wait_s=wait / 1000,
-            known=self._worker.names_like(message.actor_name),
+            known=difflib.get_close_matches(message.actor_name, self._app.broker.actors, n=3),
             **({"reason": _THREADLESS} if is_known else {}),
         )
         copy = sent_on(message, unknown_at=since)
@@ -174,7 +177,7 @@ class Intake:
             worker=self._worker.name,
             hidden=",".join(getattr(actor, "hidden", ())),
         )
-        self._worker.buried(delivery, consumer, record, message, error)
+        self._burial.bury(delivery, consumer, record, message, error)
 
     # -- claims --------------------------------------------------------------------------------
 

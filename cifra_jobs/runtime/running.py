@@ -139,7 +139,7 @@ class Running:
         if news is not None:
             self._written_at = system_clock.monotonic()
             # A task that tells its progress is seen to run.
-            self.worker.app.commit.submit([*self.worker.news_of(self), news])
+            self.worker.app.commit.submit([*self.worker.roster.news_of(self), news])
 
     def take_progress(self) -> Progress | None:
         """The news not yet written, for whoever writes it with something else."""
@@ -153,10 +153,10 @@ class Running:
     @contextmanager
     def lent(self, waiting: Future[Any], *, is_async: bool) -> Iterator[None]:
         """Lend the slot, and prefetch credit, while the run waits for another task."""
-        self.worker.lend(self, is_async=is_async)
+        self.worker.lending.lend(self, is_async=is_async)
         self.waits_for = waiting
         try:
             yield
         finally:
             self.waits_for = None
-            self.worker.reclaim(self)
+            self.worker.lending.reclaim(self)

@@ -234,7 +234,7 @@ class Settlement:
     def _writes(self, concluded: list[tuple[Attempt, Outcome]]) -> list[Operation]:
         operations: list[Operation] = []
         for attempt, outcome in concluded:
-            news = self._worker.last_progress(attempt)
+            news = self._worker.roster.last_progress(attempt)
             if news is not None:
                 operations.append(news)
             operations.append(self._finish_of(attempt, outcome))
@@ -284,7 +284,7 @@ class Settlement:
         if len(concluded) == 1:
             plain_count = 1
             attempt, outcome = concluded[0]
-            hooks = worker.hooks_of(attempt)
+            hooks = worker.bindings.hooks_of(attempt)
             is_nack = isinstance(outcome, Dead)
             if hooks is not None:
                 hooks.settled(attempt, "before", is_nack=is_nack)
@@ -296,7 +296,7 @@ class Settlement:
             by_consumer: dict[Consumer, list[Delivery]] = {}
             for pair in concluded:
                 attempt = pair[0]
-                if worker.hooks_of(attempt) is not None:
+                if worker.bindings.hooks_of(attempt) is not None:
                     self._ack([pair])
                     continue
                 plain_count += 1

@@ -250,7 +250,7 @@ def test_a_prefetched_task_is_revoked_before_it_starts(
     app.commit.flush(5)
     assert second.revoke_sync() is True
     # Said, not yet heard: a signal takes a moment.
-    eventually(lambda: second in worker._revoked or app.state(second) == "revoked")  # noqa: SLF001
+    eventually(lambda: second in worker._revocations._ids or app.state(second) == "revoked")  # noqa: SLF001
     gate.open()
     with pytest.raises(TaskRevoked):
         second.result(5)
