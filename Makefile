@@ -10,7 +10,7 @@ TIERS := $(wildcard tests/unit tests/conformance tests/contract tests/integratio
 
 .DEFAULT_GOAL := help
 .PHONY: help run test setup lock fmt fmt-check lint types arch unit conformance contract integration \
-	e2e check ci cov bench bench-smoke peer-suite matrix dev build house docs docs-serve docs-test clean
+	e2e check ci cov bench bench-smoke peer-suite matrix dev build house docs docs-serve docs-test pictures minimal-root clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,12 @@ docs-serve: docs ## Serve the documentation on 127.0.0.1:8000
 
 docs-test: $(READY) ## Run the examples inside the documentation
 	$(BIN)/sphinx-build -W --keep-going -q -b doctest docs docs/_build/doctest
+
+pictures: $(READY) ## Draw the terminal pictures of the documentation, from real runs
+	$(BIN)/python tools/render_pictures.py
+
+minimal-root: $(READY) ## make run in a bare Debian without servers, package manager and network
+	tools/minimal_root.sh $(ARGS)
 
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 

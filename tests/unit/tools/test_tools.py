@@ -94,3 +94,19 @@ def test_the_matrix_wants_something_to_run_on(
     with pytest.raises(SystemExit):
         tool("matrix").main([])
     assert "--python or --root" in capsys.readouterr().err
+
+
+def test_a_picture_shows_the_last_state_of_what_was_redrawn(tool: Tool) -> None:
+    screen = tool("render_pictures").Screen()
+    screen.write("starting\r\nmails 10%\r\norders 0%")
+    screen.write("\r\x1b[2K\x1b[1A\x1b[2Kmails \x1b[32m90%\x1b[0m\r\norders 50%")
+    assert screen.text == "starting\nmails 90%\norders 50%"
+
+
+def test_a_picture_breaks_a_long_line_where_a_terminal_does(tool: Tool, tmp_path: Path) -> None:
+    path = tmp_path / "a.svg"
+    tool("render_pictures").draw(path, 10, ("x", ["abcdefghijklm"]))
+    drawn = path.read_text()
+    assert ">abcdefghij</text>" in drawn
+    assert ">klm</text>" in drawn
+    assert "http" not in drawn.replace("http://www.w3.org", "").replace("https://www.textual", "")
