@@ -110,7 +110,9 @@ class Settlement:
         is_roundable: bool,
     ) -> None:
         """Replace a delivery by a later copy: publish, await the confirm, ack; no attempt used."""
-        copy = self._app.publication(message, delivery.queue, delay_ms, is_roundable=is_roundable)
+        copy = self._app.outbox.publication(
+            message, delivery.queue, delay_ms, is_roundable=is_roundable
+        )
         self.publish([copy], delivery.queue, lambda: consumer.ack([delivery]))
 
     def publish(self, publications: list[Publication], home: str, then: Callable[[], None]) -> None:
@@ -125,7 +127,8 @@ class Settlement:
     def _publications(self, attempt: Attempt, outcome: Outcome) -> list[Publication]:
         app = self._app
         publications = [
-            app.publication(f.message, f.message.queue_name, f.delay_ms) for f in outcome.follow_ups
+            app.outbox.publication(f.message, f.message.queue_name, f.delay_ms)
+            for f in outcome.follow_ups
         ]
         match outcome:
             case Retry():
@@ -143,7 +146,7 @@ class Settlement:
         return publications
 
     def _later(self, attempt: Attempt, copy: dramatiq.Message[Any], delay_ms: int) -> Publication:
-        return self._app.publication(
+        return self._app.outbox.publication(
             copy,
             attempt.delivery.queue,
             delay_ms,
@@ -188,7 +191,7 @@ class Settlement:
         follow_ups = outcome.follow_ups
         if follow_ups:
             # Known from now on; the publish does not wait for it, nor fails with it.
-            created = map(self._app.created, (f.message for f in follow_ups), publications)
+            created = map(self._app.outbox.created, (f.message for f in follow_ups), publications)
             self._app.commit.submit(list(created))
 
         def publish(_: Any = None) -> None:
