@@ -97,7 +97,9 @@ PAGES: dict[str, tuple[str, str, Callable[[], str]]] = {
         "Log lines and metrics",
         (
             "JSON where standard error is no terminal (`logging.format`). Every line has"
-            " `timestamp`, `level`, `event` and `logger`. Search by `event`."
+            " `timestamp`, `level`, `event` and `logger`. Search by `event`.\n\n"
+            "On a terminal, for reading: local time, no level where it is `info`, no logger where"
+            " it is ours, and a change of state as `TASK FROM → TO`."
         ),
         protocol.logs,
     ),
