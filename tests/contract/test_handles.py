@@ -507,3 +507,25 @@ def test_a_thread_may_wait_where_a_slot_is_left(app: TestApp, workers: Workers) 
 
     workers(concurrency=2)
     assert work.apply_sync() == 5
+
+
+def test_each_change_of_state_is_one_log_line(
+    app: TestApp, worker: Worker, log_lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    @task(retry=1, retry_delay=0.05)
+    async def work() -> str:
+        await asyncio.sleep(0.05)
+        if current_task.request.retries == 0:
+            raise ValueError("again")
+        return "done"
+
+    handle = work.delay()
+    handle.wait_sync(10)
+    lines = [line for line in log_lines() if line["event"] == "task state"]
+    assert {(line["task_id"], line["task"]) for line in lines} == {(handle, "work")}
+    assert [(line["from"], line["to"]) for line in lines] == [
+        ("queued", "running"),
+        ("running", "retrying"),
+        ("queued", "running"),
+        ("running", "success"),
+    ]

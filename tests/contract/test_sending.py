@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import subprocess
+import sys
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -544,3 +547,56 @@ async def test_a_failure_that_nobody_awaits_is_logged_and_sets_failed(
     assert any(
         "nobody awaited" in event["event"] and event["task_id"] == handle for event in events
     )
+
+
+def test_leaving_the_process_flushes_what_was_not_awaited(
+    make: Any, app: TestApp, tmp_path: Any
+) -> None:
+    if make.is_memory:
+        # Nothing leaves this process: there is nowhere to find it afterwards.
+        return
+    app.declare([app.queue])
+    program = (
+        "import asyncio, cifra_jobs\n"
+        f"cifra_jobs.configure(broker={make.broker!r}, result_backend={make.result_backend!r},"
+        f" namespace={app.settings.namespace!r}, task_defaults={{'queue': {app.queue!r}}})\n"
+        "@cifra_jobs.task\n"
+        "async def work(x): ...\n"
+        "async def main():\n"
+        "    for i in range(100): work.delay(i)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert app.ready() == 100
+
+
+def test_dramatiqs_global_broker_is_set_only_if_there_is_none(tmp_path: Any) -> None:
+    program = (
+        "import dramatiq, sys\n"
+        "from dramatiq.brokers.stub import StubBroker\n"
+        "theirs = StubBroker()\n"
+        "if 'theirs' in sys.argv: dramatiq.set_broker(theirs)\n"
+        "import cifra_jobs\n"
+        "print(dramatiq.get_broker() is (theirs if 'theirs' in sys.argv"
+        " else cifra_jobs.current_app().broker))\n"
+    )
+    for argument in ("theirs", "ours"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, argument],
+            cwd=tmp_path,
+            env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.stdout == "True\n", done.stderr
