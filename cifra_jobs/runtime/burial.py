@@ -11,7 +11,7 @@ from cifra_jobs.codec import dumps
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.port import carrying
 from cifra_jobs.jobs.state import TaskState
-from cifra_jobs.store.base import Finish
+from cifra_jobs.store.base import Created, SendFailed
 
 if TYPE_CHECKING:
     import dramatiq
@@ -46,36 +46,28 @@ class Burial:
         proxy.fail()
         proxy.stuff_exception(error)
 
+        known = Created(
+            message.message_id,
+            message.actor_name,
+            delivery.queue,
+            TaskState.QUEUED,
+            delivery.priority,
+            message.message_timestamp,
+            None,
+            message.options.get("root_id"),
+            message.options.get("parent_id"),
+            int(self._worker.app.settings.history_retention * 1000),
+        )
+        described = dumps(describe(error, task=message.actor_name), "error").decode()
+
         def then() -> None:
             with carrying():
                 broker.emit_after("nack", proxy)
             proxy.clear_exception()
-            self._worker.app.commit.submit([self._failed_unrun(message, record, error)], keep=True)
+            # Not a final outcome: put back, or in the right queue, the message may still run.
+            failed = SendFailed(message.message_id, described, now_ms())
+            self._worker.app.commit.submit([known, failed], keep=True)
 
         with carrying():
             broker.emit_before("nack", proxy)
         self._worker.settlement.bury(delivery, consumer, record, then=then)
-
-    def _failed_unrun(
-        self, message: dramatiq.Message[Any], record: FailureRecord, error: BaseException
-    ) -> Finish:
-        now = now_ms()
-        return Finish(
-            task_id=message.message_id,
-            token="",
-            state=TaskState.FAILED,
-            round=message.options.get("round", 0),
-            task_name=message.actor_name,
-            queue=record.queue,
-            worker=self._worker.worker_id,
-            attempts=0,
-            created_at=message.message_timestamp,
-            started_at=None,
-            now=now,
-            eta=None,
-            result=None,
-            result_ttl_ms=0,
-            error=dumps(describe(error, task=message.actor_name), "error").decode(),
-            handed_over=True,
-            ttl_ms=int(self._worker.app.settings.history_retention * 1000),
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cifra_jobs.app import App
 from cifra_jobs.errors import CifraError, ConfigError
 from cifra_jobs.runtime.banner import show_banner
 from cifra_jobs.runtime.children import ChildSpec
@@ -91,9 +92,9 @@ def run_workers(
         entries: the worker entries to run, by name.
         include: modules of tasks named on the command line.
         overrides: the keywords that ``settings`` was made with.
-        is_bare: nothing but this library was imported into this process, and it has one thread:
-            its worker processes can be forked from it and share its memory. Otherwise they are
-            forked from a fresh interpreter.
+        is_bare: nothing but this library was imported into this process, it has one thread, and
+            its log is set up: its worker processes can be forked from it and share its memory.
+            Otherwise they are forked from a fresh interpreter.
 
     Returns:
         The exit code: 0 after a clean drain, 1 when processes had to be killed.
@@ -105,7 +106,7 @@ def run_workers(
     modules = modules_to_import(include, settings.include)
     specs = plan(settings, entries, modules=modules, overrides=overrides)
     # First of all, before this process has threads.
-    nursery = Nursery(Zygote.fork() if is_bare else Zygote.start())
+    nursery = Nursery(Zygote.fork(App(settings)) if is_bare else Zygote.start())
     obituaries = Obituaries(lambda: _open_store(settings), settings.worker_ttl)
     supervisor = Supervisor(
         specs,

@@ -68,12 +68,16 @@ class WorkerProcess:
         spec: what to be.
         line: to the supervisor.
         signals: an open pipe of the signals that a worker process knows.
+        app: one made before the fork, when the log was set up as well; else it makes its own.
     """
 
-    def __init__(self, spec: ChildSpec, line: Line, signals: SignalPipe) -> None:
+    def __init__(
+        self, spec: ChildSpec, line: Line, signals: SignalPipe, app: App | None = None
+    ) -> None:
         self._spec = spec
         self._line = line
         self._signals = signals
+        self._app = app
         self._lock = threading.Lock()
         self._go = threading.Event()
         self._worker: Worker | None = None
@@ -105,9 +109,11 @@ class WorkerProcess:
 
     def _boot(self) -> tuple[App, Worker]:
         spec = self._spec
-        settings = Settings(spec.config, **spec.overrides)
-        configure_logging(settings.logging)
-        app = App(settings)
+        app = self._app
+        if app is None:
+            settings = Settings(spec.config, **spec.overrides)
+            configure_logging(settings.logging)
+            app = App(settings)
         app.install()
         import_tasks(spec.modules)
         worker = Worker(
@@ -307,11 +313,12 @@ class WorkerProcess:
             self._line.send("facts", rss=resident_bytes(), **self._last_facts)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], app: App | None = None) -> int:
     """Run the process; see the module's docstring.
 
     Args:
         arguments: the descriptor of the line, and the supervisor's process id.
+        app: one made before the fork, when the log was set up as well; else it makes its own.
 
     Returns:
         The exit code, an `Exit`.
@@ -329,7 +336,7 @@ def main(arguments: Sequence[str]) -> int:
     # Not before the first order: until then a forked process may still be another's child.
     if not die_with_parent(parent):
         return Exit.DRAINED
-    code = WorkerProcess(ChildSpec.from_note(notes[0]), line, signals).run()
+    code = WorkerProcess(ChildSpec.from_note(notes[0]), line, signals, app).run()
     _leave_behind(code)
     return code
 

@@ -2,8 +2,8 @@
 
 A fresh interpreter imports this library anew: 35 MB and a third of a second for each process. The
 zygote has imported it once and shares those pages with all that are forked from it. It has one
-thread, no connection and no task module: a rolling restart reads tasks anew, and a fork carries
-over nothing that a fork breaks.
+thread, no connection and no task module: each worker process imports its tasks anew, and a fork
+carries over nothing that a fork breaks.
 
     supervisor ── one more, with this line ──▶ zygote ──fork──▶ middleman ──fork──▶ worker process
         ▲                                        │              ends at once              │
@@ -28,6 +28,7 @@ import subprocess
 import sys
 import traceback
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -38,6 +39,7 @@ from cifra_jobs.runtime.wire import Exit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from cifra_jobs.app import App
     from cifra_jobs.runtime.children import Process
 
 __all__ = ["Zygote", "main"]
@@ -47,6 +49,8 @@ _WARM = (
     "cifra_jobs.runtime.process",
     "cifra_jobs.brokers.rabbitmq.transport",
     "cifra_jobs.store.redis",
+    # What Python itself puts off until a host name is looked up.
+    "encodings.idna",
 )
 #: The answer to a request: a process id, or an errno below zero.
 _ANSWER = struct.Struct("=i")
@@ -74,10 +78,13 @@ class Zygote:
         self._control.settimeout(_PATIENCE_S)
 
     @classmethod
-    def fork(cls) -> Zygote:
+    def fork(cls, app: App) -> Zygote:
         """Fork one from this process, which shares its own memory with them all.
 
         Only for a process of ours that has one thread, no connection, and nobody's code in it.
+
+        Args:
+            app: an application without tasks, which each worker process makes its own.
         """
         _warm_up()
         for stream in (sys.stdout, sys.stderr):
@@ -88,7 +95,7 @@ class Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
-            _end_with(lambda: _live(theirs, supervisor))
+            _end_with(lambda: _live(theirs, supervisor, app))
         theirs.close()
         return cls(Forked(pid), ours)
 
@@ -150,7 +157,7 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-def _live(control: socket.socket, supervisor: int) -> int:
+def _live(control: socket.socket, supervisor: int, app: App | None = None) -> int:
     """Fork what the supervisor asks for until it hangs up."""
     os.setsid()
     _name_process("cifra-zygote")
@@ -165,55 +172,54 @@ def _live(control: socket.socket, supervisor: int) -> int:
             return 0
         (line,) = descriptors
         try:
-            answer = _fork_orphan(control, line, supervisor)
+            answer = _fork_orphan(partial(_work, control, line, supervisor, app))
         except OSError as error:
             answer = -(error.errno or errno.EAGAIN)
         os.close(line)
         control.send(_ANSWER.pack(answer))
 
 
-def _fork_orphan(control: socket.socket, line: int, supervisor: int) -> int:
-    """Fork a worker process by way of a middleman, who has ended when this returns."""
+def _fork_orphan(work: Callable[[], int]) -> int:
+    """Fork a process by way of a middleman, who has ended when this returns; gives its id."""
     reader, writer = os.pipe()
     try:
         middleman = os.fork()
         if middleman == 0:
-            _leave_orphan(control, (reader, writer), line, supervisor)
+            _leave_orphan(reader, writer, work)
         os.waitpid(middleman, 0)
+        # Should the middleman have died without a word, there is nothing to wait for.
         os.set_blocking(reader, False)
         (pid,) = _ANSWER.unpack(os.read(reader, _ANSWER.size))
-        if pid < 0:
-            raise OSError(-pid, os.strerror(-pid))
-        return int(pid)
     finally:
         os.close(reader)
         os.close(writer)
+    if pid < 0:
+        raise OSError(-pid, os.strerror(-pid))
+    return int(pid)
 
 
-def _leave_orphan(
-    control: socket.socket, pipe: tuple[int, int], line: int, supervisor: int
-) -> NoReturn:
+def _leave_orphan(reader: int, writer: int, work: Callable[[], int]) -> NoReturn:
     try:
         answer = os.fork()
-        if answer == 0:
-            control.close()
-            for descriptor in pipe:
-                os.close(descriptor)
-            _end_with(lambda: _work(line, supervisor))
     except OSError as error:
         answer = -(error.errno or errno.EAGAIN)
-    os.write(pipe[1], _ANSWER.pack(answer))
+    if answer == 0:
+        os.close(reader)
+        os.close(writer)
+        _end_with(work)
+    os.write(writer, _ANSWER.pack(answer))
     os._exit(0)
 
 
-def _work(line: int, supervisor: int) -> int:
-    """Be a worker process; Python has seeded `random` anew after the fork."""
+def _work(control: socket.socket, line: int, supervisor: int, app: App | None) -> int:
+    """Be a worker process; Python itself has seeded `random` anew after the fork."""
     from cifra_jobs.runtime import process
 
+    control.close()
     # Ctrl-C in the terminal must reach the supervisor alone.
     os.setsid()
     _name_process("cifra-worker")
-    return process.main([str(line), str(supervisor)])
+    return process.main([str(line), str(supervisor)], app)
 
 
 def _end_with(work: Callable[[], int]) -> NoReturn:

@@ -69,9 +69,10 @@ class Created(NamedTuple):
 
 
 class SendFailed(NamedTuple):
-    """A publish was not confirmed: the record becomes ``failed``, unless a worker has moved it.
+    """A message did not reach its task: the record becomes ``failed``, unless a worker moved it.
 
-    A claim still revives it, since the message may have arrived. Reply: the state now.
+    Its publish was not confirmed, or it was parked unrun. A claim still revives it, since the
+    message may have arrived, or be put back. Reply: the state now.
     """
 
     task_id: str

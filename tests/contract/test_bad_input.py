@@ -117,6 +117,10 @@ def test_a_body_that_names_another_queue_is_parked(worked: TestApp) -> None:
     assert letter.failure.reason == "wrong_queue"
     assert "elsewhere" in letter.failure.message
     assert letter.failure.task == "work"
+    assert worked.state(f"id-{worked.queue}") == "failed"
+    # The copy that was addressed rightly runs all the same.
+    worked.put(body_of(worked))
+    eventually(lambda: worked.state(f"id-{worked.queue}") == "success")
 
 
 def test_an_unknown_content_encoding_is_parked(worked: TestApp) -> None:

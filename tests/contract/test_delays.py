@@ -98,7 +98,7 @@ def test_a_delay_longer_than_the_ladder_is_sent_on_without_using_an_attempt(
     message = work.message()
     due = now_ms() + 7 * 24 * 3600 * 1000
     app.put(
-        app.publication(message.copy(options={"eta": due}), app.queue, 0).body,
+        app.outbox.publication(message.copy(options={"eta": due}), app.queue, 0).body,
         message_id=message.message_id,
     )
     publish = app.faulty_transport.inner.publish
@@ -124,7 +124,7 @@ def test_a_copy_that_comes_out_early_waits_for_its_moment(app: TestApp, worker: 
 
     due = now_ms() + 300
     message = work.message()
-    app.put(app.publication(message.copy(options={"eta": due}), app.queue, 0).body)
+    app.put(app.outbox.publication(message.copy(options={"eta": due}), app.queue, 0).body)
     eventually(lambda: app.state(message.message_id) == "success")
     ran: Any = TaskHandle(message.message_id).result(5)
     record = app.get(message.message_id)
@@ -139,7 +139,7 @@ def test_a_due_time_that_makes_no_sense_is_now(app: TestApp, worker: Worker, eta
         return "ran"
 
     message = work.message()
-    app.put(app.publication(message.copy(options={"eta": eta}), app.queue, 0).body)
+    app.put(app.outbox.publication(message.copy(options={"eta": eta}), app.queue, 0).body)
     eventually(lambda: app.state(message.message_id) in {"success", None} or app.dead())
     assert work.apply_sync() == "ran"
 

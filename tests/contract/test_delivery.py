@@ -419,7 +419,7 @@ def test_a_publication_that_names_no_priority_is_served(
         ledger("ran")
 
     message = work.message()
-    assert isinstance(app.publication(message, app.queue, 0), Publication)
+    assert isinstance(app.outbox.publication(message, app.queue, 0), Publication)
     app.broker.enqueue(message)
     ledger.wait(1)
 
