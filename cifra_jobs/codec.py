@@ -267,11 +267,16 @@ def _unpack_model(packed: dict[str, Any]) -> Any:
 
 
 def _unpack_datetime(packed: dict[str, Any]) -> datetime:
-    moment = datetime.fromisoformat(packed["v"])
-    zone = packed.get("z")
-    if zone is not None:
-        moment = moment.astimezone(UTC if zone == "UTC" else ZoneInfo(zone))
-    return moment
+    sent = datetime.fromisoformat(packed["v"])
+    fold = 1 if "f" in packed else 0
+    key = packed.get("z")
+    if key is None:
+        return sent.replace(fold=fold)
+    zone = UTC if key == "UTC" else ZoneInfo(key)
+    # Its own reading of the clock, also one that the clocks of its zone skip.
+    moment = sent.replace(tzinfo=zone, fold=fold)
+    # Where the zone's rules differ here, the moment counts.
+    return moment if moment.utcoffset() == sent.utcoffset() else sent.astimezone(zone)
 
 
 def _pack_datetime(value: datetime, where: str) -> Any:
@@ -280,7 +285,7 @@ def _pack_datetime(value: datetime, where: str) -> Any:
         if value.tzinfo.key is None:
             raise EncodeError(f"{where} has a time zone without a name; use an IANA zone")
         packed["z"] = value.tzinfo.key
-    if value.fold and value.tzinfo is None:
+    if value.fold:
         packed["f"] = 1
     return packed
 
@@ -312,7 +317,7 @@ _UNPACKERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "dict": lambda p: {key: _unpack(item) for key, item in p["v"].items()},
     "map": lambda p: {_unpack(key): _unpack(item) for key, item in p["v"]},
     "uuid": lambda p: UUID(p["v"]),
-    "datetime": lambda p: _unpack_datetime(p).replace(fold=1) if "f" in p else _unpack_datetime(p),
+    "datetime": _unpack_datetime,
     "date": lambda p: date.fromisoformat(p["v"]),
     "time": lambda p: time.fromisoformat(p["v"]),
     "timedelta": lambda p: timedelta(*p["v"]),

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -87,6 +88,14 @@ def test_a_set_comes_back(value: Any) -> None:
 def test_a_moment_keeps_its_zone_and_which_of_two_it_is(moment: datetime) -> None:
     back = there_and_back(moment)
     assert (str(back.tzinfo), back.utcoffset()) == (str(moment.tzinfo), moment.utcoffset())
+    assert (back.replace(tzinfo=None), back.fold) == (moment.replace(tzinfo=None), moment.fold)
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_an_hour_that_the_clocks_skip_comes_back(fold: int) -> None:
+    skipped = datetime(2020, 3, 8, 2, 30, fold=fold, tzinfo=ZoneInfo("America/Menominee"))
+    back = there_and_back(skipped)
+    assert (back.hour, back.fold, back.utcoffset()) == (2, fold, skipped.utcoffset())
 
 
 @given(VALUES)
