@@ -17,7 +17,7 @@ from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import loads
 from cifra_jobs.errors import DecodeError, ParentFailed, StoreUnavailable, TaskRevoked, WorkerLost
 from cifra_jobs.jobs.message import decode, sent_on
-from cifra_jobs.jobs.outcome import Dead, Ended, Snoozed
+from cifra_jobs.jobs.outcome import Dead, Ended, Snoozed, Succeeded
 from cifra_jobs.jobs.state import TaskState
 from cifra_jobs.jobs.tasks import Task
 from cifra_jobs.log import get_logger
@@ -222,7 +222,9 @@ class Intake:
     ) -> None:
         granted = []
         for attempt, reply in zip(attempts, replies, strict=True):
-            if reply.verdict != "run":
+            if reply.verdict == "staged":
+                self._resume(attempt, reply)
+            elif reply.verdict != "run":
                 self._refuse(attempt, reply)
             elif reply.deaths >= _POISON_DEATHS:
                 attempt.lost_runs = reply.deaths
@@ -235,6 +237,13 @@ class Intake:
                 granted.append(attempt)
         if granted:
             self._worker.ready(granted)
+
+    def _resume(self, attempt: Attempt, reply: ClaimReply) -> None:
+        """It has run: send what follows from its result, under the same ids as before."""
+        attempt.lost_runs = 1
+        outcome = Succeeded(loads(reply.result or "null"))
+        chain = self._worker.bindings.chain_of(attempt)
+        self._worker.settlement.settle([(attempt, chain.after(attempt, outcome))])
 
     def _insert_result(self, attempt: Attempt, record: Any) -> bool:
         """Add the stored result of its parent to a callback's arguments; whether it can run."""

@@ -4,8 +4,9 @@
     → finish: final state and result, many tasks in one round trip → ack
 
 Nothing is acked before what follows from it is confirmed. A crash between any two arrows ends in a
-redelivery that changes nothing already done: follow-ups have ids derived from the task, the finish
-is fenced by a token, and a finished task that comes again is acked.
+redelivery that repeats nothing already done: a staged result is not computed again, follow-ups
+have ids derived from the task, the finish is fenced by a token, and a finished task that comes
+again is acked.
 
 Where a publish fails, it is tried again until RabbitMQ is back: the message stays unacked
 meanwhile, so it is lost by nobody. A finish that Redis does not take is kept and repeated the same
@@ -29,7 +30,6 @@ from cifra_jobs.jobs.message import sent_on
 from cifra_jobs.jobs.outcome import Dead, Ended, Failed, Retry, Snoozed, Succeeded
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.log import get_logger
-from cifra_jobs.middleware.callbacks import INLINE_RESULT
 from cifra_jobs.runtime.publishing import Publishing, tell_dead
 from cifra_jobs.store.base import Finish, Stage
 
@@ -198,11 +198,9 @@ class Settlement:
             home = attempt.delivery.queue
             self.publish(publications, home, lambda: self._finish([(attempt, outcome)]))
 
-        if (
-            type(outcome) is Succeeded
-            and outcome.encoded is not None
-            and len(outcome.encoded) > INLINE_RESULT
-        ):
+        if type(outcome) is Succeeded and outcome.encoded is not None:
+            # On record before anything follows: should this process die in between, the next one
+            # goes on from here instead of running the function again.
             stage = Stage(
                 attempt.message.message_id,
                 attempt.token,

@@ -106,6 +106,8 @@ class ClaimReply(NamedTuple):
     verdict:
         ``run``: the token holds; go on. ``deaths`` says how often a worker died while it ran this
         task, when the last holder did.
+        ``staged``: the token holds, and an earlier holder died after the run, with the ``result``
+        on record: hand it over and finish, do not run again.
         ``done``: the task has ended in ``state``; ack, after repeating the hand-over if
         ``handed_over`` is false.
         ``stale``: a later copy of the message is on its way or was run; ack.

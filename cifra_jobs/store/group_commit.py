@@ -321,6 +321,9 @@ class GroupCommit:
                 self._store.commit([Get("")])
             except StoreUnavailable:
                 continue
+            except Exception:  # noqa: BLE001 - whatever it is, giving up here would be for ever
+                _log.exception("store.commit.probe_failed")
+                continue
             self._is_available = True
             self._rouse()
             return

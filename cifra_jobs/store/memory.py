@@ -154,9 +154,13 @@ class MemoryStore:
             if has_run and entry.is_held_by_another(op.token):
                 entry.deaths += 1
                 deaths = entry.deaths
+        is_same_copy = op.round == entry.round
         entry.round, entry.token, task.worker = op.round, op.token, op.worker
         if op.now - op.created_at > op.ttl_ms // 2:
             self._shelf.live_on(entry, op.ttl_ms)
+        is_fresh = task.result is not None and self._now() < entry.result_until
+        if is_same_copy and entry.is_staged and is_fresh:
+            return ClaimReply("staged", result=task.result)
         if task.revoked and not has_run:
             return ClaimReply("revoked")
         return ClaimReply("run", str(TaskState.RUNNING) if deaths else None, deaths=deaths)

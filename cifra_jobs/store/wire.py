@@ -212,6 +212,8 @@ def _verdict(_op: Claim, reply: Any, _now: int) -> Reply:
     if isinstance(reply, str):
         return _VERDICTS[reply]
     verdict, state, *outcome = reply
+    if verdict == "staged":
+        return ClaimReply(verdict, result=state)
     if verdict == "died":
         return ClaimReply("run", str(TaskState.RUNNING), deaths=state)
     if not outcome:

@@ -57,7 +57,13 @@ def test_follow_ups_are_confirmed_before_the_finish_and_the_finish_before_the_ac
     ledger.wait(1)
     trace = app.faulty_transport.trace
     eventually(lambda: ("ack", handle) in trace)
-    steps = [("publish", "after"), ("confirm", "after"), ("Finish", "first"), ("ack", str(handle))]
+    steps = [
+        ("Stage", ""),
+        ("publish", "after"),
+        ("confirm", "after"),
+        ("Finish", "first"),
+        ("ack", str(handle)),
+    ]
     order = [trace.index(step) for step in steps]
     assert order == sorted(order)
 
@@ -123,9 +129,10 @@ def test_a_finish_that_the_store_does_not_take_is_repeated_before_the_ack(
 
 
 CRASHES = {
-    "before the callback is published": (("publish", "after"), 2),
-    "before its confirm": (("confirm", "after"), 2),
-    "before the finish": (("Finish", "first"), 2),
+    "before the result is staged": (("Stage", ""), 2),
+    "before the callback is published": (("publish", "after"), 1),
+    "before its confirm": (("confirm", "after"), 1),
+    "before the finish": (("Finish", "first"), 1),
     "before the ack": (("ack", ""), 1),
 }
 

@@ -124,6 +124,7 @@ class RabbitmqTransport(Transport):
         )
         with self._lock:
             self._check_open()
+            self._consumers = [c for c in self._consumers if c.connection.is_alive]
             self._consumers.append(consumer)
             consumer.connection.start()
         return consumer

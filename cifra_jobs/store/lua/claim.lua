@@ -2,7 +2,8 @@
 -- in:  id, round, token, claim (round, token, worker), ttl_ms, what was sent (for a record that is
 --      missing), '1' when a record that exists should live ttl_ms from now, else ''
 -- out: 'run', 'busy', 'stale' or 'revoked'; or {'died', how often a holder died while it ran} for
---      a task that may be run again; or {'done', state} or, when the hand-over is to be repeated,
+--      a task that may be run again; or {'staged', result} for one that has run and whose outcome
+--      was not recorded any more; or {'done', state} or, when the hand-over is to be repeated,
 --      {'done', state, result or false, error or false}
 local function outcome(key, id, state, flags)
   if not flagged(flags, 'h') then
@@ -41,6 +42,12 @@ local function claim(op)
   call('HSET', key, 'claim', op[5])
   if op[8] == '1' or not state then
     call('PEXPIRE', key, op[6])
+  end
+  if round == op[3] and flagged(flags, 'g') then
+    local staged = read_result(op[2], call('HGET', key, 'result'))
+    if staged then
+      return { 'staged', staged }
+    end
   end
   if flagged(flags, 'r') and not (state == 'running' and round == op[3]) then
     return 'revoked'

@@ -105,6 +105,16 @@ class EndingCases:
         story.finish()
         assert story.record.result == result
 
+    def test_a_task_that_has_staged_its_result_is_not_run_again(self, story: Story) -> None:
+        """Its worker died between the run and the record of its outcome."""
+        story.claim("t1", worker="w1")
+        story.started("t1")
+        story.stage("t1", result='"kept"')
+        reply = story.claim("t2", worker="w2")
+        assert (reply.verdict, reply.result) == ("staged", '"kept"')
+        assert story.finish("t2") == "ok"
+        assert story.claim("t3").verdict == "done"
+
     def test_a_staged_result_goes_when_the_task_fails_after_all(self, story: Story) -> None:
         """Its follow-ups could not be sent, and the next attempt failed."""
         story.claim()
