@@ -36,8 +36,8 @@ def plan(
     """The processes that the entries ask for, in order.
 
     Args:
-        settings: the deployment's settings; children read the same file again, so that a rolling
-            restart picks up what changed.
+        settings: the deployment's settings; from the first rolling restart on, children read the
+            same file again, so that they pick up what changed.
         entries: worker entries by name.
         modules: modules of tasks for every process.
         overrides: settings that stand over file and environment, as plain values.

@@ -56,7 +56,7 @@ class Nursery:
         return Child.boot(spec, process, line)
 
     def renew(self) -> None:
-        """Make processes of the library that is on the disk now, as after an upgrade.
+        """Make processes of the library and the settings that are on the disk now.
 
         The new zygote is an interpreter of its own and shares nothing with the supervisor, which
         costs what one interpreter holds, until the supervisor itself is started anew.
