@@ -12,6 +12,7 @@ so that either side may be Dramatiq. Keys of ``options`` that are ours:
 ``link``        signatures to send after success; ``link_error`` after a failure
 ``headers``     the caller's own, for ``current_task.request.headers``
 ``root_id``     first task of the tree of sends; ``parent_id`` the sender
+``replays``     times it was put back from the dead, once a worker has taken it
 ``unknown_at``  when a worker first found that it does not know the task
 =============== ==========================================================
 """

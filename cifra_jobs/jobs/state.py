@@ -44,8 +44,9 @@ FINAL_STATES = frozenset(
 _WAITING = frozenset({TaskState.SCHEDULED, TaskState.QUEUED, TaskState.RETRYING, TaskState.SNOOZED})
 
 #: From each state, the states that may follow. A final state has no arrows: a late duplicate
-#: never turns ``success`` back into ``running``. A waiting task may reach any final state without
-#: a recorded run: its ``running`` may have been lost with Redis or saved as one write.
+#: never turns ``success`` back into ``running``; only putting a dead letter back opens a task that
+#: had failed or expired, as a new life of the record. A waiting task may reach any final state
+#: without a recorded run: its ``running`` may have been lost with Redis or saved as one write.
 ARROWS: dict[TaskState, frozenset[TaskState]] = {
     **{
         waiting: frozenset({TaskState.QUEUED, TaskState.RUNNING, TaskState.RETRYING})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dramatiq
 
+from cifra_jobs.brokers.deadletters import REPLAYED_HEADER
 from cifra_jobs.brokers.failure import FailureRecord
 from cifra_jobs.clock import now_ms
 from cifra_jobs.codec import loads
@@ -88,6 +89,7 @@ class Intake:
             self._bury(delivery, consumer, "wrong_queue", DecodeError(reason), message)
             return None
         options = message.options
+        _note_replay(delivery, options)
         if "eta" in options and self._is_held(delivery, consumer, message):
             return None
         actor = self._app.broker.actors.get(message.actor_name)
@@ -194,6 +196,7 @@ class Intake:
                 attempt.message.message_timestamp,
                 now,
                 self._claim_ttl_ms,
+                attempt.message.options.get("replays", 0),
             )
             for attempt in attempts
         ]
@@ -285,6 +288,17 @@ class Intake:
 
     def _settle(self, attempt: Attempt, outcome: Dead | Ended | Snoozed) -> None:
         self._worker.settlement.settle([(attempt, outcome)])
+
+
+def _note_replay(delivery: Delivery, options: dict[str, Any]) -> None:
+    """A message put back from the dead begins anew: its budget is whole, and it has no expiry."""
+    replays = delivery.headers.get(REPLAYED_HEADER, 0)
+    if type(replays) is not int or replays <= _count(options, "replays"):
+        return
+    # A new round, so that what follows from this failure or success is a message of its own.
+    options["replays"], options["round"] = replays, _count(options, "round") + 1
+    for name in ("retries", "expires_at", "unknown_at"):
+        options.pop(name, None)
 
 
 def _count(options: dict[str, Any], name: str) -> int:

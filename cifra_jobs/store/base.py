@@ -98,6 +98,9 @@ class Claim(NamedTuple):
     created_at: int
     now: int
     ttl_ms: int
+    #: How often the message was put back from the dead: once more than the record knows, and a
+    #: task that had ``failed`` or ``expired`` is open again.
+    replays: int = 0
 
 
 class ClaimReply(NamedTuple):

@@ -24,6 +24,7 @@ value): a hash of few fields is what makes a claim or an outcome cheap.
 ``parent_id``      of the task that sent it
 ``claim``          round, token, worker; absent until the first claim. No token: nobody holds it.
                    It stays after the end, so that a repeated `Finish` knows its own
+``replays``        how often it was put back from the dead; absent: never
 ``deaths``         how often a worker died while it ran the task; absent: never
 ``run``            attempts, started_at, finished_at of the last run
 ``progress``       number; ``message``, ``stage``: text; ``meta``: JSON: of the last `Progress`

@@ -136,11 +136,14 @@ class MemoryStore:
     def _claim(self, op: Claim) -> Reply:  # noqa: C901 - the verdicts of one table, in its order
         entry = self._shelf.take(op.task_id, op.ttl_ms)
         task, has_run, deaths = entry.task, False, 0
+        is_reopened = entry.has_ended and entry.reopen(op.replays)
         if entry.has_ended:
             if entry.is_handed_over:
                 return ClaimReply("done", str(task.state))
             return ClaimReply("done", str(task.state), False, task.result, task.error)
-        if not entry.is_known or entry.is_send_failed:
+        if is_reopened:
+            self._shelf.live_on(entry, op.ttl_ms)
+        elif not entry.is_known or entry.is_send_failed:
             if not entry.is_known:
                 task.task_name, task.queue, task.created_at = op.task_name, op.queue, op.created_at
                 self._shelf.live_on(entry, op.ttl_ms)

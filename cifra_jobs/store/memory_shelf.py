@@ -30,6 +30,7 @@ class Entry:
     is_staged: bool = False
     is_handed_over: bool = True
     deaths: int = 0
+    replays: int = 0
     channels: list[str] = field(default_factory=list)
 
     @property
@@ -48,6 +49,16 @@ class Entry:
         if self.is_send_failed:
             self.is_send_failed = False
             self.task.error = self.task.finished_at = None
+
+    def reopen(self, replays: int) -> bool:
+        """Open it again where its message was put back from the dead once more."""
+        task = self.task
+        if task.state not in {TaskState.FAILED, TaskState.EXPIRED} or replays <= self.replays:
+            return False
+        self.replays, self.deaths, self.is_staged = replays, 0, False
+        task.state, task.error, task.result = TaskState.QUEUED, None, None
+        task.attempts, task.started_at, task.finished_at = 0, None, None
+        return True
 
 
 class Shelf:

@@ -88,6 +88,7 @@ def _claim(op: Claim, _now: int) -> Encoded:
         f"{op.created_at} - {op.queue} {op.task_name}",
         # A young record has most of its life before it: one write less for nearly every claim.
         "1" if op.now - op.created_at > op.ttl_ms // 2 else "",
+        str(op.replays),
     ]
 
 

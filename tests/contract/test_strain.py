@@ -282,3 +282,26 @@ def test_a_callback_whose_stored_argument_is_gone_is_told_so(
     workers()
     with pytest.raises(ParentFailed, match="gone"):
         TaskHandle(message.message_id).result(5)
+
+
+def test_a_dead_letter_that_is_put_back_runs_again(
+    app: TestApp, workers: Workers, ledger: Ledger
+) -> None:
+    @task(retry=1, retry_delay=0, expires=60)
+    def mended() -> str:
+        ledger("run")
+        if ledger.entries.count("run") <= 3:
+            raise ValueError("still broken")
+        return "fine"
+
+    workers()
+    handle = mended.delay()
+    with pytest.raises(ValueError, match="still broken"):
+        handle.result(5)
+    eventually(app.dead)
+    assert app.transport.dead_letters(app.queue).requeue(str(handle))
+    # It has its whole budget again: the third run fails, the fourth does not.
+    eventually(lambda: app.state(handle) == "success")
+    assert handle.result(5) == "fine"
+    assert ledger.entries == ["run"] * 4
+    assert app.dead() == []

@@ -1,6 +1,7 @@
 -- Claim: a worker asks for the right to run one delivery.
 -- in:  id, round, token, claim (round, token, worker), ttl_ms, what was sent (for a record that is
---      missing), '1' when a record that exists should live ttl_ms from now, else ''
+--      missing), '1' when a record that exists should live ttl_ms from now, else '', how often the
+--      message was put back from the dead
 -- out: 'run', 'busy', 'stale' or 'revoked'; or {'died', how often a holder died while it ran} for
 --      a task that may be run again; or {'staged', result} for one that has run and whose outcome
 --      was not recorded any more; or {'done', state} or, when the hand-over is to be repeated,
@@ -11,6 +12,19 @@ local function outcome(key, id, state, flags)
   end
   local r = call('HMGET', key, 'result', 'error')
   return { 'done', state, read_result(id, r[1]), r[2] }
+end
+
+-- Open a task again whose message was put back from the dead; not one that somebody else ended.
+local function reopened(key, state, replays)
+  if state ~= 'failed' and state ~= 'expired' then
+    return false
+  end
+  if tonumber(replays) <= tonumber(call('HGET', key, 'replays') or '0') then
+    return false
+  end
+  call('HSET', key, 'state', 'queued', 'replays', replays)
+  call('HDEL', key, 'error', 'run', 'result', 'deaths')
+  return true
 end
 
 local function claim(op)
@@ -25,7 +39,9 @@ local function claim(op)
     call('HDEL', key, 'error', 'run')
     save_flags(key, flags, without(flags, 's'))
   elseif is_final(state) then
-    return outcome(key, op[2], state, flags)
+    if op[9] == '0' or not reopened(key, state, op[9]) then
+      return outcome(key, op[2], state, flags)
+    end
   elseif held then
     local token, worker
     round, token, worker = read_claim(held)

@@ -115,6 +115,18 @@ class EndingCases:
         assert story.finish("t2") == "ok"
         assert story.claim("t3").verdict == "done"
 
+    def test_a_failed_task_that_was_put_back_is_open_once_more(self, story: Story) -> None:
+        """Once for each time; and never one that has succeeded."""
+        story.claim("t1")
+        story.finish("t1", state=TaskState.FAILED, error='{"type":"ValueError"}')
+        assert story.claim("t2").verdict == "done"
+        assert story.claim("t2", task_round=1, replays=1).verdict == "run"
+        record = story.record
+        assert (record.state, record.error, record.attempts) == (TaskState.QUEUED, None, 0)
+        assert story.finish("t2") == "ok"
+        assert story.claim("t3", task_round=1, replays=1).verdict == "done"
+        assert story.claim("t3", task_round=2, replays=2).verdict == "done"
+
     def test_a_staged_result_goes_when_the_task_fails_after_all(self, story: Story) -> None:
         """Its follow-ups could not be sent, and the next attempt failed."""
         story.claim()

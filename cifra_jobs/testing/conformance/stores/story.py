@@ -62,7 +62,9 @@ class Story:
         """Its publish was not confirmed."""
         return self.do(SendFailed(self.id, '{"type":"BrokerUnavailable"}', self.now + 1))
 
-    def claim(self, token: str = FIRST, task_round: int = 0, worker: str = "w1") -> ClaimReply:
+    def claim(
+        self, token: str = FIRST, task_round: int = 0, worker: str = "w1", replays: int = 0
+    ) -> ClaimReply:
         """A worker asks for it."""
         reply = self.do(
             Claim(
@@ -75,6 +77,7 @@ class Story:
                 self.now,
                 self.now,
                 _HOUR_MS,
+                replays,
             )
         )
         assert isinstance(reply, ClaimReply)
