@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
 
-    from cifra_jobs.jobs.port import Sending
+    from cifra_jobs.jobs.confirms import Sending
     from cifra_jobs.store.base import Operation, Reply
 
 __all__ = ["App", "configure", "current_app"]

@@ -7,7 +7,6 @@ the way, on a thread that may wait for the broker: the caller may be an event lo
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
@@ -22,6 +21,7 @@ from cifra_jobs.errors import (
     UnknownQueue,
 )
 from cifra_jobs.jobs import port
+from cifra_jobs.jobs.confirms import Sending
 from cifra_jobs.jobs.failure import describe
 from cifra_jobs.jobs.message import COMPRESS_ABOVE, encode
 from cifra_jobs.jobs.state import TaskState
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from cifra_jobs.app import App
     from cifra_jobs.errors import BrokerError
-    from cifra_jobs.jobs.port import Sending
     from cifra_jobs.store.base import Operation
 
 __all__ = ["Outbox"]
@@ -163,9 +162,7 @@ class Outbox:
 
     def _go_out(self, ready: Sequence[Prepared], *, awaits_records: bool = True) -> Sending:
         publications = [publication for _, publication in ready]
-        sending: Sending = Future()
-        # It goes out whatever becomes of those who await it: one who gives up cancels nobody's.
-        sending.set_running_or_notify_cancel()
+        sending = Sending()
         batch = _Batch(self._app, publications, sending, awaits_records=awaits_records)
         unknown = {p.queue for p in publications} - self._app.declared
         # Submitted before the publish, so that a record is older than the run of its task.
@@ -179,7 +176,7 @@ class Outbox:
         return sending
 
     def _tell_sent(self, sending: Sending, prepared: Sequence[Prepared]) -> None:
-        if sending.cancelled() or sending.exception() is not None:
+        if sending.exception() is not None:
             return
         with port.carrying():
             for message, publication in prepared:
@@ -280,10 +277,7 @@ class _Batch:
             self._waits_for -= 1
             if self._waits_for:
                 return
-        if self._error is not None:
-            self._sending.set_exception(self._error)
-        else:
-            self._sending.set_result(None)
+        self._sending.conclude(self._error)
 
 
 def _plain_headers(headers: dict[str, Any]) -> dict[str, Any]:

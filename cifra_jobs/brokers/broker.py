@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cifra_jobs.brokers.base import Transport
-    from cifra_jobs.jobs.port import Sending
+    from cifra_jobs.jobs.confirms import Sending
 
 __all__ = ["Broker", "captured"]
 

@@ -16,7 +16,7 @@ from cifra_jobs import codec
 from cifra_jobs.errors import ResultExpired, TaskNotFound, WaitTimeout
 from cifra_jobs.jobs.current import bound_run
 from cifra_jobs.jobs.failure import rebuild
-from cifra_jobs.jobs.port import Sending, awaited, backend, confirm
+from cifra_jobs.jobs.port import awaited, backend, confirm
 from cifra_jobs.jobs.state import TaskRecord, TaskState, status_of
 from cifra_jobs.log import get_logger
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
+
+    from cifra_jobs.jobs.confirms import Sending
 
 __all__ = ["TaskHandle", "TaskStatus"]
 
@@ -43,7 +45,6 @@ class TaskHandle(str, Generic[R]):  # noqa: SLOT000 - a sent one carries its con
     __cifra_plain__ = True
 
     sending: Sending | None = None
-    _is_awaited = False
 
     @property
     def id(self) -> str:
@@ -57,8 +58,8 @@ class TaskHandle(str, Generic[R]):  # noqa: SLOT000 - a sent one carries its con
             BrokerUnavailable: no confirm in time; the outcome is unknown.
             UnknownQueue: nobody declared the queue.
         """
-        self._is_awaited = True
         if self.sending is not None:
+            self.sending.is_awaited = True
             yield from awaited(self.sending).__await__()
         return self
 
@@ -186,14 +187,7 @@ class TaskHandle(str, Generic[R]):  # noqa: SLOT000 - a sent one carries its con
         except RuntimeError:
             confirm(sending, str(self))
             return
-        sending.add_done_callback(self._log_unheard)
-
-    def _log_unheard(self, sending: Sending) -> None:
-        if sending.cancelled() or self._is_awaited:
-            return
-        error = sending.exception()
-        if error is not None:
-            log.error("send failed and nobody awaited it", task_id=str(self), error=str(error))
+        sending.log_if_unheard(str(self))
 
     def _was_open(self, state: str | None) -> bool:
         if state is None:

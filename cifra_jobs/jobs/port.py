@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cifra_jobs.errors import CifraError
-from cifra_jobs.log import get_logger
 from cifra_jobs.postbox import postbox_of
 
 if TYPE_CHECKING:
@@ -21,19 +20,16 @@ if TYPE_CHECKING:
     import dramatiq
 
     from cifra_jobs.config import Settings
+    from cifra_jobs.jobs.confirms import Sending
     from cifra_jobs.jobs.state import TaskRecord
 
-__all__ = ["Backend", "Sending", "awaited", "backend", "carrying", "confirm", "install", "resolved"]
+__all__ = ["Backend", "awaited", "backend", "carrying", "confirm", "install", "resolved"]
 
 T = TypeVar("T")
-
-log = get_logger(__name__)
+T_co = TypeVar("T_co", covariant=True)
 
 #: While hooks of others run on a thread of the store or the broker.
 _is_carrying: ContextVar[bool] = ContextVar("cifra_is_carrying", default=False)
-
-#: A batch of messages on its way; its result is ``None`` once RabbitMQ has confirmed all.
-Sending = Future[None]
 
 
 class Backend(Protocol):
@@ -117,19 +113,33 @@ def confirm(sending: Sending, task_id: str) -> None:
     Raises:
         BrokerError: it was not.
     """
-    if not _is_carrying.get():
+    if _is_carrying.get():
+        sending.log_if_unheard(task_id)
+    else:
         sending.result()
-        return
-
-    def on_done(done: Sending) -> None:
-        error = done.exception()
-        if error is not None:
-            log.error("send failed and nobody awaited it", task_id=task_id, error=str(error))
-
-    sending.add_done_callback(on_done)
 
 
-async def awaited(future: Future[T]) -> T:
+class Promise(Protocol[T_co]):
+    """What `awaited` needs of a future."""
+
+    def done(self) -> bool:
+        """Whether it is done."""
+        ...
+
+    def result(self) -> T_co:
+        """Its value, or its error raised."""
+        ...
+
+    def cancel(self) -> bool:
+        """Take it back, where that can be."""
+        ...
+
+    def add_done_callback(self, call: Callable[[Any], None], /) -> None:
+        """Call it once it is done."""
+        ...
+
+
+async def awaited(future: Promise[T]) -> T:
     """Await a thread's future; many of one loop share one wake-up. Cancelling cancels it."""
     if future.done():
         return future.result()
@@ -141,7 +151,7 @@ async def awaited(future: Future[T]) -> T:
         if not waiter.done():
             waiter.set_result(None)
 
-    def on_done(_: Future[T]) -> None:
+    def on_done(_: object) -> None:
         if not loop.is_closed():
             postbox.post(wake, None)
 

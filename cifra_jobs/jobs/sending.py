@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from cifra_jobs.errors import ArgumentError
 from cifra_jobs.jobs.handle import TaskHandle
-from cifra_jobs.jobs.port import Backend, Sending, awaited, backend
+from cifra_jobs.jobs.port import Backend, awaited, backend
 from cifra_jobs.jobs.signatures import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from cifra_jobs.jobs.confirms import Sending
 
 __all__ = ["asend_many", "send_many"]
 

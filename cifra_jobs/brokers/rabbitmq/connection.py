@@ -150,6 +150,8 @@ class Connection:
         self._delays = reconnect_delays()
         self._up_since = 0.0
         self._waiting: list[Callable[[], None]] = []
+        #: Cheaper to ask than the thread, and asked at each publish.
+        self._is_running = False
         self._is_closing = False
         self._is_abandoned = False
         self._ioloop = Loop()
@@ -159,6 +161,7 @@ class Connection:
 
     def start(self) -> None:
         """Start the thread; the first attempt to connect begins at once."""
+        self._is_running = True
         self._thread.start()
 
     def call(self, callback: Callable[[], None]) -> None:
@@ -190,7 +193,7 @@ class Connection:
     @property
     def is_alive(self) -> bool:
         """Whether its thread runs: from `start` to `close`, and never in a forked child."""
-        return self._thread.is_alive()
+        return self._is_running and not self._is_abandoned
 
     @property
     def is_io_thread(self) -> bool:
@@ -302,6 +305,7 @@ class Connection:
         if self._link is not None:
             # The broker did not answer the polite way.
             self._link.close_socket()
+        self._is_running = False
         self._ioloop.close()
 
     def _guard(self, callback: Callable[[], None]) -> None:
