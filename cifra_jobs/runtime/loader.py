@@ -25,6 +25,8 @@ __all__ = ["DEFAULT_PACKAGE", "import_tasks", "modules_to_import"]
 #: The package that is looked for when nobody names a module.
 DEFAULT_PACKAGE = "workers"
 
+_OURS = Path(__file__).parents[1]
+
 
 def modules_to_import(include: Sequence[str], configured: Sequence[str]) -> list[str]:
     """Choose the modules of tasks.
@@ -90,6 +92,8 @@ def _modules_left_to_us(package: str) -> list[str]:
 
 
 def _import(name: str) -> str:
+    if not name or name.startswith(".") or "/" in name:
+        raise ConfigError(_not_found(name, name))
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -117,19 +121,20 @@ def _not_found(name: str, missing: str) -> str:
     hint = f" Did you mean {near[0]}?" if near and near[0] != missing else ""
     inside = f": {missing} does not exist" if missing != name else ""
     return (
-        f"No module of tasks {name}{inside}. Looked in {here} and on the Python path; give a "
-        f"dotted name such as `myapp.tasks`, not a file.{hint}"
+        f"No module of tasks {name or repr(name)}{inside}. Looked in {here} and on the Python path;"
+        f" give a dotted name such as `myapp.tasks`, not a file.{hint}"
     )
 
 
 def _failed(name: str, error: BaseException) -> str:
-    what = str(error).splitlines()
+    # Its text would repeat the place, without the folder.
+    what = (error.msg if isinstance(error, SyntaxError) else str(error)).splitlines()
     cause = f"{type(error).__name__}: {what[0]}" if what else type(error).__name__
     return f"The module of tasks {name} cannot be imported: {cause} (at {_place(error)})."
 
 
 def _place(error: BaseException) -> str:
-    """``file:line`` of the last line outside the import machinery."""
+    """``file:line`` of the last line outside the import machinery, and of the reader's own code."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = [
@@ -137,4 +142,10 @@ def _place(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if "importlib" not in frame.filename and frame.filename != __file__
     ]
+    # A refused option is raised in our own files: nothing is wrong there.
+    frames = [frame for frame in frames if not _is_ours(frame.filename)] or frames
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+
+
+def _is_ours(file: str) -> bool:
+    return Path(file).is_relative_to(_OURS)

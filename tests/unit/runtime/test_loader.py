@@ -99,3 +99,15 @@ def test_a_module_that_exits_is_an_error() -> None:
     _write("shop.py", "raise SystemExit(3)\n")
     with pytest.raises(ConfigError, match=r"sys\.exit"):
         import_tasks(["shop"])
+
+
+def test_a_refused_option_is_told_with_the_line_of_the_task() -> None:
+    _write("shop.py", "from cifra_jobs import task\n\n@task(retri=3)\ndef sell() -> None: ...\n")
+    with pytest.raises(ConfigError, match=r"unknown option 'retri'.*/shop\.py:3\)"):
+        import_tasks(["shop"])
+
+
+@pytest.mark.parametrize("name", ["", "./shop", "shop/sell.py", ".shop"])
+def test_what_is_no_name_of_a_module_is_told_what_one_looks_like(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"give a dotted name such as `myapp\.tasks`"):
+        import_tasks([name])
