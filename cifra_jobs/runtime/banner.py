@@ -46,16 +46,20 @@ def show_banner(
         Console(file=stream).print(ready_panel(children, settings))
         return
     servers = _servers(children, settings)
+    tasks = _tasks(children)
+    queues = sorted({queue for child in children for queue in child.spec.queues})
     _log.info(
         "worker is ready",
         version=cifra_jobs.__version__,
         broker=servers["broker"],
         state=servers["state"],
-        queues=sorted({queue for child in children for queue in child.spec.queues}),
+        queues=queues,
         slots=sum(child.spec.concurrency for child in children),
         processes=[child.pid for child in children],
-        tasks=sum(len(names) for names in _tasks(children).values()),
+        tasks=sum(len(names) for names in tasks.values()),
     )
+    if idle := [queue for queue in queues if not tasks.get(queue)]:
+        _log.warning("no task is declared for some queues", queues=idle)
 
 
 def ready_panel(children: Sequence[Child], settings: Settings) -> Panel:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cifra_jobs.config import Settings, WorkerEntry
 from cifra_jobs.errors import ConfigError
-from cifra_jobs.runtime.banner import ready_panel
+from cifra_jobs.runtime.banner import ready_panel, show_banner
 from cifra_jobs.runtime.children import Child, ChildSpec
 from cifra_jobs.runtime.fleet import plan
 from cifra_jobs.runtime.wire import Line
@@ -66,6 +66,19 @@ def test_the_banner_tells_servers_queues_and_tasks_and_no_password(settings: Set
     assert "import_contacts, send_mail" in text
     assert "no task is declared for this queue" in text
     assert "s3cret" not in text
+
+
+def test_a_log_warns_of_queues_that_no_task_is_declared_for(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = _child(ChildSpec("default", 0, ("defualt", "mail"), 4))
+    child.about = {"tasks": {"mail": ["send_mail"]}}
+    with caplog.at_level("WARNING"):
+        show_banner([child], settings, io.StringIO())
+    (warning,) = (record.msg for record in caplog.records)
+    assert isinstance(warning, dict)
+    assert warning["event"] == "no task is declared for some queues"
+    assert warning["queues"] == ["defualt"]
 
 
 def _child(spec: ChildSpec) -> Child:
