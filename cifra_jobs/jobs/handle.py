@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import orjson
 
 from cifra_jobs import codec
-from cifra_jobs.errors import ResultExpired, TaskNotFound, WaitTimeout
+from cifra_jobs.errors import ResultExpired, StoreError, TaskNotFound, WaitTimeout
 from cifra_jobs.jobs.current import bound_run
 from cifra_jobs.jobs.failure import rebuild
 from cifra_jobs.jobs.port import awaited, backend, confirm
@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskHandle", "TaskStatus"]
 
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultedTypeVar
+
+    # A handle of a bare id: nobody knows what its task returns.
+    R = DefaultedTypeVar("R", default=Any)
+else:
+    R = TypeVar("R")
 T = TypeVar("T")
 
 log = get_logger(__name__)
@@ -149,10 +155,20 @@ class TaskHandle(str, Generic[R]):  # noqa: SLOT000 - a sent one carries its con
             status = await self.status()
             yield status
             while not status.is_terminal:
-                status = TaskStatus.of(self, await news.get())
+                latest = TaskStatus.of(self, await news.get())
+                if latest == status:
+                    continue
+                status = await self._whole(latest) if latest.is_terminal else latest
                 yield status
         finally:
             stop()
+
+    async def _whole(self, last: TaskStatus) -> TaskStatus:
+        """The end as recorded: the news of it does not bring times, worker and attempts."""
+        try:
+            return await self.status()
+        except (StoreError, TaskNotFound):
+            return last
 
     # -- cancelling ----------------------------------------------------------------------------
 

@@ -344,7 +344,9 @@ async def test_states_of_a_failure(app: TestApp, worker: Worker) -> None:
             seen.append(status.state)
     assert seen[-1] == "failed"
     assert "retrying" in seen
-    status = await handle.status()
+    # The last one is the whole record: times and counts too.
+    assert status == await handle.status()
+    assert status.finished_at is not None
     assert (status.error, status.error_type) == ("ValueError: why", "builtins.ValueError")
     assert "Traceback" in str(status.traceback)
     assert status.attempts == 2

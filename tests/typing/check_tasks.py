@@ -55,6 +55,13 @@ async def handles() -> None:
     del status, as_text
 
 
+async def handles_of_a_bare_id() -> None:
+    handle = TaskHandle("an-id")
+    assert_type(await handle.get(), Any)
+    known: TaskHandle[int] = TaskHandle("an-id")
+    assert_type(await known.get(), int)
+
+
 async def messages() -> None:
     assert_type(add.send(1, 2), dramatiq.Message[int])
     assert_type(add.message(1, y=2), dramatiq.Message[int])
