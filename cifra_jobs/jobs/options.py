@@ -242,7 +242,12 @@ _ALIASES: dict[str, tuple[Option, Callable[[Any], Any]]] = {
 
 
 def normalize(
-    options: Mapping[str, Any], *, owner: str, per_call: bool = False, extra: Iterable[str] = ()
+    options: Mapping[str, Any],
+    *,
+    owner: str,
+    per_call: bool = False,
+    extra: Iterable[str] = (),
+    keywords: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Canonical names and checked values of a user's options.
 
@@ -251,6 +256,7 @@ def normalize(
         owner: whom an error names, such as ``task 'send_email'``.
         per_call: whether these come with a call; some options belong to the declaration only.
         extra: names that Dramatiq middleware of the broker knows; kept as they are.
+        keywords: what else may be said in that place: a misspelled one is told the nearest.
 
     Raises:
         OptionError: an unknown name (the nearest valid one is named), a bad value, or one option
@@ -263,7 +269,7 @@ def normalize(
         if name in passed_on:
             kept[name] = value
             continue
-        option, convert = _look_up(name, owner, passed_on)
+        option, convert = _look_up(name, owner, [*passed_on, *keywords])
         if per_call and not option.per_call:
             raise OptionError(f"{owner}: {name!r} belongs to the declaration, not to a call")
         if option.name in kept:
@@ -292,7 +298,7 @@ def check_settings(settings: Settings) -> None:
             raise ConfigError(str(error)) from None
 
 
-def _look_up(name: str, owner: str, extra: set[str]) -> tuple[Option, Callable[[Any], Any]]:
+def _look_up(name: str, owner: str, extra: Iterable[str]) -> tuple[Option, Callable[[Any], Any]]:
     found = _ALIASES.get(name)
     if found is not None:
         return found

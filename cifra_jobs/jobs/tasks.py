@@ -231,6 +231,7 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
             owner=f"task {self.actor_name!r}",
             per_call=True,
             extra=self.broker.actor_options,
+            keywords=CALL_KEYWORDS,
         )
 
     def _resolve(self, settings: Settings) -> None:

@@ -293,6 +293,14 @@ def test_an_unknown_option_is_refused_at_import_naming_the_nearest(
         task(**{wrong: 1})(lambda: None)
 
 
+def test_a_misspelled_keyword_of_a_call_is_told_the_nearest(app: TestApp) -> None:
+    @task
+    def work() -> None: ...
+
+    with pytest.raises(OptionError, match="'countdwn'; did you mean 'countdown'"):
+        work.apply_async(countdwn=4)
+
+
 def test_an_option_like_no_other_lists_the_valid_ones(app: TestApp) -> None:
     with pytest.raises(OptionError, match=r"'zzz'.*retry.*timeout"):
         task(zzz=1)(lambda: None)
