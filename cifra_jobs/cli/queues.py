@@ -13,6 +13,7 @@ from cifra_jobs.cli.output import console, json_out, table
 from cifra_jobs.cli.session import opened, reached
 from cifra_jobs.errors import CifraError, ConfigError, UnknownQueue
 from cifra_jobs.jobs.tasks import Task
+from cifra_jobs.names import QUEUE_NAME_RULE, is_queue_name
 from cifra_jobs.runtime.loader import import_tasks, modules_to_import
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def named_queues(app: App, config: Path | None, include: tuple[str, ...]) -> lis
 
 def _chosen(names: Iterable[str], known: list[str]) -> list[str]:
     chosen = list(dict.fromkeys(names)) or known
+    for name in chosen:
+        _check(name)
     if not chosen:
         raise ConfigError(
             "no queue is named: give its name, or name the modules of tasks with --include"
@@ -61,7 +64,7 @@ def _chosen(names: Iterable[str], known: list[str]) -> list[str]:
 @config_option
 @json_option
 def list_(*, include: tuple[str, ...], config: Path | None, as_json: bool) -> None:
-    """Show every queue and what it holds."""
+    """Show what the queues hold that tasks, settings and the worker file name."""
     rows = []
     with opened(config) as app:
         names = named_queues(reached(app), config, include)
@@ -136,19 +139,29 @@ def verify(
 @json_option
 def purge(name: str, *, dead: bool, yes: bool, config: Path | None, as_json: bool) -> None:
     """Drop every waiting message of the queue NAME. There is no way back."""
+    _check(name)
     what = f"the dead letters of {name}" if dead else name
     with opened(config) as app:
         counts = reached(app).transport.counts(name)
         held = counts.dead if dead else counts.ready
         if not yes:
             typed = click.prompt(
-                f"{what} holds {held} messages. Type the queue's name to drop them", err=True
+                f"{what} holds {_messages(held)}. Type the queue's name to drop them", err=True
             )
             if typed.strip() != name:
                 raise CifraError(f"{typed!r} is not {name!r}: nothing was dropped")
-        with console(err=True).status(f"dropping {held} messages"):
+        with console(err=True).status(f"dropping {_messages(held)}"):
             dropped = app.transport.purge(name, dead=dead)
     if as_json:
         json_out({"queue": name, "dead": dead, "dropped": dropped})
     else:
-        click.echo(f"dropped {dropped} messages of {what}")
+        click.echo(f"dropped {_messages(dropped)} of {what}")
+
+
+def _check(name: str) -> None:
+    if not is_queue_name(name):
+        raise ConfigError(f"{name!r} cannot be a queue: its name must be {QUEUE_NAME_RULE}")
+
+
+def _messages(count: int) -> str:
+    return "1 message" if count == 1 else f"{count} messages"

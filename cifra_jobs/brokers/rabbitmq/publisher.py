@@ -77,10 +77,11 @@ class Publisher(Listener):
 
     def unknown_queue(self, queue: str) -> UnknownQueue:
         """The error for a queue that nobody declared."""
-        known = ", ".join(sorted(self._declarer.known)) or "none"
+        known = ", ".join(sorted(self._declarer.known))
         return UnknownQueue(
-            f"nobody declared a queue {queue!r} on RabbitMQ at {self.connection.address}; queues "
-            f"known to this process: {known}"
+            f"nobody declared a queue {queue!r} on RabbitMQ at {self.connection.address}; name "
+            f"it in the settings' queues, or make it with `cifra queue declare {queue}`"
+            + (f"; queues known to this process: {known}" if known else "")
         )
 
     # ── what happens on the connection ───────────────────────────────────────────────────────────

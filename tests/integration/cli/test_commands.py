@@ -187,8 +187,11 @@ def test_queues_are_verified_declared_listed_and_purged(place: Place) -> None:
     assert rows["default"]["ready"] == 2
     refused = place.cifra("queue", "purge", "default", typed="defualt\n", code=1)
     assert "nothing was dropped" in refused
-    assert "dropped 2" in place.cifra("queue", "purge", "default", typed="default\n")
+    assert "dropped 2 messages" in place.cifra("queue", "purge", "default", typed="default\n")
     assert "dropped 0" in place.cifra("queue", "purge", "default", "--yes")
+    assert "`cifra queue declare none_such`" in place.cifra(
+        "queue", "purge", "none_such", "--yes", code=1
+    )
 
 
 def test_the_doctor_finds_nothing_here_and_says_what_is_wrong_elsewhere(place: Place) -> None:

@@ -88,6 +88,13 @@ def test_an_unknown_word_names_the_nearest(run: Run, words: list[str], nearest: 
     assert said.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["declare", "verify", "purge"])
+def test_what_cannot_be_a_queue_is_told_the_rule(run: Run, command: str) -> None:
+    said = run("queue", command, "a.b")
+    assert said.code == 1
+    assert said.err.startswith("Error: 'a.b' cannot be a queue: its name must be 1 to 64 letters")
+
+
 @pytest.mark.parametrize("words", LATER, ids=" ".join)
 def test_a_command_of_a_later_release_is_refused_with_a_sentence(
     run: Run, words: tuple[str, ...]
