@@ -73,6 +73,7 @@ class GroupCommit:
         self._is_available = True
         #: Not answered since the last batch that was: `_delays` go on growing.
         self._was_away = False
+        self._trouble = "the store is not available"
         self._closing = threading.Event()
         self._delays = reconnect_delays()
         #: The thread waits for `_awake`; whoever clears the flag releases it.
@@ -236,7 +237,7 @@ class GroupCommit:
             if batch:
                 self._commit(batch)
             elif refused:
-                self._refuse(refused, StoreUnavailable("the store is not available"))
+                self._refuse(refused, StoreUnavailable(self._trouble))
             elif self._closing.is_set():
                 return
             elif not awake.acquire(timeout=_LAZY_S if self._is_warm else -1):
@@ -287,6 +288,7 @@ class GroupCommit:
             self._in_flight = []
             self._queue = kept + self._queue
             self._is_available = False
+            self._trouble = str(error)
         if not self._was_away:
             self._was_away = True
             _log.warning("store.commit.away", error=str(error), kept=self.kept_count)

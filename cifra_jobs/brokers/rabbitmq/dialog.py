@@ -60,7 +60,7 @@ def ask(
     except TimeoutError:
         is_over = True
         raise BrokerUnavailable(
-            f"RabbitMQ at {connection.address} did not answer within {timeout_s:g} s"
+            f"RabbitMQ at {connection.address} did not answer within {timeout_s:.3g} s"
             + (f": {connection.trouble}" if connection.trouble else "")
         ) from None
 

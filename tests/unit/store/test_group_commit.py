@@ -152,7 +152,7 @@ def test_while_the_store_is_away_submits_fail_without_waiting_for_it(
     store.flowing.clear()
     store.asked.clear()
     assert store.asked.wait(PATIENCE_S)
-    with pytest.raises(StoreUnavailable, match="not available"):
+    with pytest.raises(StoreUnavailable, match="away, says the test"):
         commit.call([Get("a")], PATIENCE_S)
 
 
