@@ -26,6 +26,15 @@ _KNOWN: dict[str, type | tuple[type, ...]] = {
 }
 
 
+_KINDS = {
+    "args": "a list",
+    "kwargs": "an object",
+    "delay": "a number of seconds",
+    "queue": "a string",
+    "priority": "a whole number from 0 to 9",
+}
+
+
 async def send_task(request: Request) -> Response:
     """Send the task that a JSON object names: ``{"name": "send_email", "args": ["a@b.c"]}``."""
     if (reason := _is_foreign(request)) is not None:
@@ -53,7 +62,7 @@ def _order(body: bytes) -> dict[str, Any]:
         if key != "name" and key not in _KNOWN:
             raise ValueError(f"{key!r} is not known; there are name, {', '.join(_KNOWN)}")
         if key in _KNOWN and not isinstance(value, _KNOWN[key]):
-            raise ValueError(f"{key} = {value!r} is of the wrong kind")
+            raise ValueError(f"{key} = {value!r} must be {_KINDS[key]}")
     return order
 
 

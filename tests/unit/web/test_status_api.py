@@ -195,7 +195,7 @@ async def test_a_task_is_sent_by_name_where_that_is_served(
         ({"name": "import_row", "args": [4]}, 404, "did you mean 'import_rows'"),
         ({"name": "import_rows", "args": []}, 400, "count"),
         ({"name": "import_rows", "arg": [4]}, 400, "'arg' is not known"),
-        ({"name": "import_rows", "args": 4}, 400, "wrong kind"),
+        ({"name": "import_rows", "args": 4}, 400, "args = 4 must be a list"),
         ({"args": [4]}, 400, '"name"'),
     ],
 )
