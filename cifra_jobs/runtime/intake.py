@@ -152,7 +152,7 @@ class Intake:
             task_id=message.message_id,
             queue=delivery.queue,
             wait_s=wait / 1000,
-            known=difflib.get_close_matches(message.actor_name, self._app.broker.actors, n=3),
+            similar=difflib.get_close_matches(message.actor_name, self._app.broker.actors, n=3),
             **({"reason": _THREADLESS} if is_known else {}),
         )
         copy = sent_on(message, unknown_at=since)

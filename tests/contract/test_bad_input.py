@@ -179,7 +179,7 @@ def test_a_message_for_a_task_that_nobody_knows_waits_and_is_then_parked(
     assert (letter.failure.reason, letter.failure.task) == ("unknown_task", "wrok")
     warnings = [line for line in log_lines() if "unknown task" in line["event"]]
     assert warnings
-    assert warnings[0]["known"] == ["work"]
+    assert warnings[0]["similar"] == ["work"]
     assert app.state(f"id-{app.queue}") == "failed"
 
 
