@@ -181,13 +181,14 @@ def test_a_task_may_have_the_longest_name_and_no_longer_one(app: TestApp, worker
     ],
 )
 def test_a_call_for_later_is_scheduled_and_runs_then(
-    app: TestApp, add: Any, worker: Worker, when: Callable[[], dict[str, Any]]
+    app: TestApp, add: Any, workers: Workers, when: Callable[[], dict[str, Any]]
 ) -> None:
     sent_at = datetime.now(UTC)
     handle = add.apply_async((1,), **when())
     status = handle.status_sync()
     assert (status.status, status.state) == ("pending", "scheduled")
     assert status.eta is not None
+    workers()
     assert handle.result(10) == 2
     started = handle.status_sync().started_at
     assert started is not None
@@ -195,11 +196,12 @@ def test_a_call_for_later_is_scheduled_and_runs_then(
 
 
 async def test_apply_at_takes_a_moment_and_the_arguments(
-    app: TestApp, add: Any, worker: Worker
+    app: TestApp, add: Any, workers: Workers
 ) -> None:
     naive = datetime.now() + timedelta(milliseconds=100)  # noqa: DTZ005 - as documented
     handle = await add.apply_at(naive, 1, y=2)
     assert (await handle.status()).state == "scheduled"
+    workers()
     assert await handle.get(10) == 3
     assert await add.apply_at(datetime.now(UTC) - timedelta(days=1), 1).get(10) == 2
 
