@@ -10,7 +10,7 @@ TIERS := $(wildcard tests/unit tests/conformance tests/contract tests/integratio
 
 .DEFAULT_GOAL := help
 .PHONY: help run test setup lock fmt fmt-check lint types arch unit conformance contract integration \
-	e2e check ci cov bench bench-smoke peer-suite matrix dev build house docs docs-serve docs-test pictures minimal-root clean
+	e2e check ci cov bench bench-smoke peer-suite matrix dev build house reference docs docs-serve docs-test pictures minimal-root clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ build: $(READY) ## Wheel and sdist in dist/, and a look into the wheel
 
 house: $(READY) ## The size mirror: files, functions, folders
 	$(BIN)/python tools/house.py cifra_jobs
+
+reference: $(READY) ## Write the reference pages anew from the code
+	$(BIN)/python -m tools.generate_reference
 
 docs: $(READY) ## The documentation as HTML; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
