@@ -56,7 +56,8 @@ def check_settings(app: App) -> Iterator[Check]:
     except CifraError as error:
         yield Check("task options", is_good=False, detail=str(error))
     else:
-        yield Check("settings", is_good=True, detail=str(settings.source_file or "defaults"))
+        file = settings.source_file or "defaults and environment"
+        yield Check("settings", is_good=True, detail=str(file))
     if settings.broker.type == "rabbitmq" and settings.result_backend.type == "memory":
         yield Check(
             "result backend",

@@ -48,6 +48,10 @@ def dev(*, memory: bool, port: int | None, include: tuple[str, ...], config: Pat
     if memory:
         _in_memory(config, include, overrides)
         return 0
+    place = settings_from(config, **overrides).monitoring.flower
+    # Before servers are started for nothing.
+    with bind(place.host, place.port):
+        pass
     with find_servers(allow_embedded=False, announce=_say) as servers:
         found = servers.environment()
         overrides |= {

@@ -83,6 +83,10 @@ def _sentence(
     path = tuple(str(part) for part in item["loc"])
     dotted = ".".join((root, *path) if root else path) or root or "settings"
     origin = next((text for key, text in origins.items() if path[: len(key)] == key), "")
+    # What is wrong with a whole section came with its parts.
+    origin = origin or ", ".join(
+        dict.fromkeys(text for key, text in origins.items() if path and key[: len(path)] == path)
+    )
     place = f"{dotted} (from {origin})" if origin else dotted
     if item["type"] == "extra_forbidden":
         return f"{place}: there is no such setting{_instead(path, model)}"

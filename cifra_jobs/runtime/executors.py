@@ -174,10 +174,16 @@ def interrupt_thread(running: Running, reason: str) -> None:
 
 
 class LoopExecutor:
-    """One event loop on one thread; hundreds of coroutines at once."""
+    """One event loop on one thread; hundreds of coroutines at once.
+
+    Attributes:
+        is_started: it starts with the first that needs it: a worker of plain functions has none.
+    """
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._lock = threading.Lock()
+        self.is_started = False
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._main, name="cifra-loop", daemon=True)
         self.loop: asyncio.AbstractEventLoop
@@ -185,8 +191,11 @@ class LoopExecutor:
         self._concluded: list[tuple[Attempt, Outcome | None]] = []
 
     def start(self) -> None:
-        """Start the loop; returns when it runs."""
-        self._thread.start()
+        """Start the loop, unless it was started; returns when it runs."""
+        with self._lock:
+            if not self.is_started:
+                self.is_started = True
+                self._thread.start()
         self._ready.wait()
 
     @property
@@ -206,11 +215,13 @@ class LoopExecutor:
         return threading.get_ident() == self._thread.ident
 
     def post(self, call: Callable[[Any], None], argument: Any) -> None:
-        """Run something on the loop, soon."""
-        self._postbox.post(call, argument)
+        """Run something on the loop, soon; nothing runs on one that was never started."""
+        if self.is_started:
+            self._postbox.post(call, argument)
 
     def run(self, coroutine: Any) -> Any:
         """Run a coroutine on the loop and wait for its value, from another thread."""
+        self.start()
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     def begin(self, attempts: list[Attempt]) -> None:
@@ -218,6 +229,7 @@ class LoopExecutor:
         if self.is_current:
             self._begin(attempts)
         else:
+            self.start()
             self._postbox.post(self._begin, attempts)
 
     def interrupt(self, running: Running, reason: str) -> None:

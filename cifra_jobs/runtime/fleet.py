@@ -11,7 +11,6 @@ from cifra_jobs.runtime.children import ChildSpec
 from cifra_jobs.runtime.heartbeat import Obituaries
 from cifra_jobs.runtime.loader import modules_to_import
 from cifra_jobs.runtime.nursery import Nursery
-from cifra_jobs.runtime.probes import Probes
 from cifra_jobs.runtime.signals import DRAIN, DUMP, ROLL, SignalPipe
 from cifra_jobs.runtime.stacks import dump_on
 from cifra_jobs.runtime.supervisor import Supervisor
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cifra_jobs.config import Settings, WorkerEntry
+    from cifra_jobs.runtime.probes import Probes
     from cifra_jobs.store.base import StateStore
 
 __all__ = ["plan", "run_workers"]
@@ -114,24 +114,33 @@ def run_workers(
         on_gone=obituaries.announce,
         on_ready=lambda children: show_banner(children, settings),
     )
-    probes = Probes(
-        settings.probes.host,
-        _ports(settings),
-        status=supervisor.status,
-        is_stopping=lambda: supervisor.is_stopping,
-    )
+    probes = _probes(settings, supervisor) if _ports(settings) else None
     with SignalPipe(DRAIN | ROLL | DUMP) as signals:
         dump_on(DUMP)
-        probes.start()
+        if probes is not None:
+            probes.start()
         obituaries.start()
         try:
             code = supervisor.run(signals)
         finally:
             obituaries.stop()
-            probes.stop()
+            if probes is not None:
+                probes.stop()
     if supervisor.failure is not None:
         raise CifraError(supervisor.failure)
     return code
+
+
+def _probes(settings: Settings, supervisor: Supervisor) -> Probes:
+    # Late: a supervisor without a port needs no HTTP server.
+    from cifra_jobs.runtime.probes import Probes
+
+    return Probes(
+        settings.probes.host,
+        _ports(settings),
+        status=supervisor.status,
+        is_stopping=lambda: supervisor.is_stopping,
+    )
 
 
 def _ports(settings: Settings) -> list[int]:

@@ -21,7 +21,7 @@ from cifra_jobs.errors import (
     BrokerUnavailable,
     WorkerLost,
 )
-from cifra_jobs.jobs.lifespan import Lifespans
+from cifra_jobs.jobs.lifespan import Lifespans, registered
 from cifra_jobs.jobs.outcome import Dead
 from cifra_jobs.jobs.state import FINAL_STATES, TaskState
 from cifra_jobs.log import get_logger
@@ -136,8 +136,8 @@ class Worker:
         self.app.name = f"cifra worker {self.name}"
         broker.boot()
         broker.emit_before("worker_boot", self)
-        self._loop.start()
-        self.context = self._loop.run(self._lifespans.enter())
+        if registered:
+            self.context = self._loop.run(self._lifespans.enter())
         queues = sorted(self.app.queues_named()) if self._only is None else list(self._only)
         if queues:
             self.app.declare(queues)
@@ -214,7 +214,7 @@ class Worker:
     def pulses(self) -> Mapping[str, Callable[[Callable[[], None]], object]]:
         """Ways to ask the vital threads for a sign of life; those that end by plan are well."""
         parts: dict[str, Callable[[Callable[[], None]], object]] = {
-            "event loop": lambda answer: self._loop.post(lambda _: answer(), None),
+            "event loop": self._pulse_of_loop,
             "timers": lambda answer: self.timers.call_later(0, answer),
             "store": lambda answer: self.app.commit.submit([], lambda _: answer()),
         }
@@ -285,6 +285,12 @@ class Worker:
         broker = self.app.broker
         emit = broker.emit_after if moment == "after" else broker.emit_before
         emit(signal, thread)
+
+    def _pulse_of_loop(self, answer: Callable[[], None]) -> None:
+        if self._loop.is_started:
+            self._loop.post(lambda _: answer(), None)
+        else:
+            answer()
 
     def _consume(self, queues: list[str]) -> None:
         prefetch = dict.fromkeys(queues, self._prefetch)
