@@ -78,7 +78,7 @@ def test_a_task_knows_its_parent_and_its_root(app: TestApp, worker: Worker, is_a
     root_handle = root.delay()
     from cifra_jobs import TaskHandle
 
-    middle_id, leaf_id = TaskHandle(root_handle.result(10)).result(10)  # type: ignore[var-annotated]
+    middle_id, leaf_id = TaskHandle[Any](root_handle.result(10)).result(10)
     leaf_handle: TaskHandle[Any] = TaskHandle(leaf_id)
     assert leaf_handle.result(10) == (leaf_id, middle_id, root_handle)
     status = leaf_handle.status_sync()
