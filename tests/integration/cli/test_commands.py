@@ -244,6 +244,8 @@ def test_a_taken_port_names_its_holder(place: Place) -> None:
     said = place.cifra("flower", "start", "--port", port, code=1)
     assert f"port {port}" in said
     assert "python" in said
+    said = place.cifra("dev", "--port", port, code=1)
+    assert said.startswith(f"Error: port {port}")
     assert place.stop(first) == 0
 
 
