@@ -132,6 +132,14 @@ def test_the_customary_addresses_are_understood_and_ours_win_over_them(
     )
 
 
+def test_an_address_that_is_none_is_told_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RABBITMQ_URL", "localhost:5672")
+    with pytest.raises(ConfigError, match=r"broker \(from RABBITMQ_URL\).*amqp://"):
+        Settings()
+
+
 def test_lists_mappings_and_optional_values_come_from_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
