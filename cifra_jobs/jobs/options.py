@@ -168,7 +168,9 @@ OPTIONS: dict[str, Option] = {
         _option("name", "unique name", _name, per_call=False, actor_name=_same),
         _option("queue", "queue", _queue, queue_name=_same),
         _option("priority", "0..9, 9 is served first", _priority, broker_priority=_same),
-        _option("retry", "retries after the first run", _count, max_retries=_same),
+        _option(
+            "retry", "retries after the first run; None: without end", _count, max_retries=_same
+        ),
         _option("retry_delay", "s; delay of the first retry", _seconds, min_backoff=_from_ms),
         _option("retry_backoff", "double the delay at each retry", _boolean),
         _option("retry_backoff_max", "s; longest delay", _seconds, max_backoff=_from_ms),
@@ -275,6 +277,9 @@ def normalize(
         if option.name in kept:
             raise OptionError(f"{owner}: {name!r} and {option.name!r} are the same option")
         if value is None:
+            if option.name == "retry":
+                # Dramatiq's word for "as often as it takes"; elsewhere None means "not said".
+                kept["retry"] = None
             continue
         try:
             kept[option.name] = option.check(convert(value))

@@ -360,7 +360,7 @@ def _declare(
 
 def _dramatiq_names(declared: Mapping[str, Any]) -> dict[str, Any]:
     """Declared options as third-party Dramatiq middleware reads them."""
-    names = {
+    names: dict[str, tuple[str, int | None]] = {
         "retry": ("max_retries", 1),
         "retry_delay": ("min_backoff", 1000),
         "retry_backoff_max": ("max_backoff", 1000),
@@ -371,7 +371,9 @@ def _dramatiq_names(declared: Mapping[str, Any]) -> dict[str, Any]:
         "retry_when": ("retry_when", None),
     }
     return {
-        theirs: declared[ours] if factor is None else int(declared[ours] * factor)
+        theirs: declared[ours]
+        if factor is None or declared[ours] is None
+        else int(declared[ours] * factor)
         for ours, (theirs, factor) in names.items()
         if ours in declared
     }

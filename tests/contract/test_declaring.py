@@ -168,6 +168,7 @@ SPELLINGS = [
     ({"broker_priority": 9}, "priority", 9),
     ({"retry": 7}, "max_retries", 7),
     ({"max_retries": 7}, "max_retries", 7),
+    ({"max_retries": None}, "max_retries", None),
     ({"retry_delay": 1.5}, "retry_delay_ms", 1500),
     ({"retry_delay": timedelta(minutes=1)}, "retry_delay_ms", 60_000),
     ({"min_backoff": 1500}, "retry_delay_ms", 1500),
