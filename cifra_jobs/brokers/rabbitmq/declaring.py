@@ -141,7 +141,7 @@ class Declarer:
                     return
                 # 4.3 hides a queue from a user with no permission on it: unseen is not missing.
                 if not is_forbidden:
-                    lines.append(str(error))
+                    lines.append(_difference(error))
                 look(rest, ask, then)
 
             connection.converse(partial(ask, topology=todo), on_answer)
@@ -171,6 +171,17 @@ class Declarer:
         for name in queues:
             parts += topology.queue_part(self._namespace, name, self.spec(name))
         return parts
+
+
+def _difference(error: Exception) -> str:
+    """A refusal in a sentence of ours; the broker's own words where they say which argument."""
+    found = _ENTITY.search(error.text) if isinstance(error, ChannelRefused) else None
+    if found is None or not isinstance(error, ChannelRefused):
+        return str(error)
+    kind, name = found.groups()
+    if error.code == _NOT_FOUND:
+        return f"the {kind} {name!r} does not exist"
+    return f"the {kind} {name!r} is not as declared here: {error.text}"
 
 
 def _without(todo: Topology, error: Exception) -> Topology | None:
