@@ -167,6 +167,8 @@ def _environment(options: Options, servers: Servers, mailbox: Mailbox) -> dict[s
     embedded = {"CIFRA_BROKER__TYPE": "memory", "CIFRA_RESULT_BACKEND__TYPE": "memory"}
     return {
         **(servers.environment() if servers.rabbitmq and servers.redis else embedded),
+        # Beside a deployment on the same servers, not among its queues.
+        "CIFRA_NAMESPACE": "cifra-demo",
         "DATABASE_URL": f"sqlite:///{options.out / 'cifra.db'}",
         "SMTP_URL": mailbox.url,
         "FILES_DIR": str(options.out / "files"),
