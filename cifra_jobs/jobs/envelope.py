@@ -8,6 +8,7 @@ from typing import Any
 import dramatiq
 
 from cifra_jobs.errors import OptionError
+from cifra_jobs.jobs.message import new_id
 from cifra_jobs.jobs.moments import eta_of, expiry_of
 from cifra_jobs.jobs.options import OPTIONS
 from cifra_jobs.jobs.signatures import Signature
@@ -53,15 +54,15 @@ def wire_options(
     return on_wire
 
 
-def id_of(keywords: Mapping[str, Any]) -> dict[str, str]:
-    """The ``message_id`` that a call asks for, if it asks for one."""
+def id_of(keywords: Mapping[str, Any]) -> str:
+    """The id that a call asks for, else a new one."""
     task_id = keywords.get("task_id")
     if task_id is None:
-        return {}
+        return new_id()
     is_fit = isinstance(task_id, str) and task_id.isprintable()
     if not is_fit or not 0 < len(task_id.encode()) <= _LONGEST:
         raise OptionError(f"task_id={task_id!r} must be 1 to {_LONGEST} bytes of printable text")
-    return {"message_id": str(task_id)}
+    return str(task_id)
 
 
 def _headers_of(headers: Any) -> dict[str, Any]:

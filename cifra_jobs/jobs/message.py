@@ -19,6 +19,7 @@ so that either side may be Dramatiq. Keys of ``options`` that are ours:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
@@ -30,7 +31,7 @@ from cifra_jobs.errors import ConfigError, DecodeError, EncodeError
 if TYPE_CHECKING:
     from dramatiq.encoder import Encoder
 
-__all__ = ["COMPRESS_ABOVE", "decode", "encode", "sent_on"]
+__all__ = ["COMPRESS_ABOVE", "decode", "encode", "make", "new_id", "sent_on"]
 
 #: Bytes; above it deflate pays for itself on the way through the broker.
 COMPRESS_ABOVE = 16 * 1024
@@ -107,7 +108,7 @@ def decode(body: bytes, encoding: str | None, *, limit: int) -> dramatiq.Message
     )
     if not is_sound:
         raise DecodeError("the body is a Dramatiq message with a field of the wrong type")
-    message = dramatiq.Message(
+    message = make(
         fields["queue_name"],
         fields["actor_name"],
         tuple(args),
@@ -119,11 +120,45 @@ def decode(body: bytes, encoding: str | None, *, limit: int) -> dramatiq.Message
     return message
 
 
+def make(
+    queue: str,
+    actor: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: dict[str, Any],
+    message_id: str,
+    timestamp: int,
+) -> dramatiq.Message[Any]:
+    """A message of these fields.
+
+    Filled in directly: the constructor of a frozen dataclass sets each field through
+    ``object.__setattr__``, which costs more than the whole decoding of a small message.
+    """
+    message: dramatiq.Message[Any] = object.__new__(dramatiq.Message)
+    message.__dict__.update(
+        queue_name=queue,
+        actor_name=actor,
+        args=args,
+        kwargs=kwargs,
+        options=options,
+        message_id=message_id,
+        message_timestamp=timestamp,
+    )
+    return message
+
+
+def new_id() -> str:
+    """A random UUID (version 4) as text, at a third of the price of ``str(uuid.uuid4())``."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
 def sent_on(message: dramatiq.Message[Any], **options: Any) -> dramatiq.Message[Any]:
     """A copy of a message for its next round; options set to ``None`` are taken out."""
     merged = {**message.options, "round": message.options.get("round", 0) + 1, **options}
     kept = {name: value for name, value in merged.items() if value is not None}
-    return dramatiq.Message(
+    return make(
         message.queue_name,
         message.actor_name,
         message.args,

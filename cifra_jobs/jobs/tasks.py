@@ -15,6 +15,7 @@ from cifra_jobs.jobs.calls import call_checker, check_names, is_self_first, read
 from cifra_jobs.jobs.current import bound_run, current_task
 from cifra_jobs.jobs.envelope import id_of, wire_options
 from cifra_jobs.jobs.handle import TaskHandle
+from cifra_jobs.jobs.message import make
 from cifra_jobs.jobs.options import CALL_KEYWORDS, RunOptions, normalize, run_options
 from cifra_jobs.jobs.port import backend
 from cifra_jobs.jobs.privacy import hidden_places
@@ -290,8 +291,8 @@ class Task(dramatiq.Actor[P, R], Generic[P, R]):
         if run is not None:
             on_wire["root_id"] = run.request.root_id
             on_wire["parent_id"] = run.request.id
-        message: dramatiq.Message[R] = dramatiq.Message(
-            queue, self.actor_name, args, kwargs, on_wire, **id_of(options), message_timestamp=now
+        message: dramatiq.Message[R] = make(
+            queue, self.actor_name, args, kwargs, on_wire, id_of(options), now
         )
         return message, max(0, on_wire.get("eta", now) - now)
 

@@ -16,6 +16,7 @@ from cifra_jobs.clock import now_ms
 from cifra_jobs.errors import OptionError, TaskExpired
 from cifra_jobs.jobs.envelope import id_of, wire_options
 from cifra_jobs.jobs.failure import format_traceback, text_of
+from cifra_jobs.jobs.message import make
 from cifra_jobs.jobs.options import CALL_KEYWORDS, normalize
 from cifra_jobs.jobs.outcome import Dead, Ended, FollowUp, Succeeded
 from cifra_jobs.jobs.signatures import Signature
@@ -140,14 +141,8 @@ class Callbacks(Policy):
         options = wire_options(
             call.options, overrides, expires=overrides.pop("expires", None), now=now
         )
-        message: dramatiq.Message[Any] = dramatiq.Message(
-            queue,
-            call.task_name,
-            call.args,
-            call.kwargs,
-            options,
-            **id_of(call.options),
-            message_timestamp=now,
+        message = make(
+            queue, call.task_name, call.args, call.kwargs, options, id_of(call.options), now
         )
         return message, max(0, options.get("eta", now) - now)
 

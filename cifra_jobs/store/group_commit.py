@@ -36,7 +36,7 @@ _log = get_logger("cifra.store")
 MAX_BATCH = 1000
 
 #: Seconds that a lazy submission may wait for company, right after a commit.
-_LAZY_S = 0.01
+_LAZY_S = 0.02
 
 #: What ``done`` gets: a reply for each operation, or why there is none.
 Outcome: TypeAlias = "list[Reply] | StoreUnavailable"
@@ -100,7 +100,7 @@ class GroupCommit:
                 them was refused: others of them may have been applied). Be brief: everybody's
                 next round trip waits.
             keep: never give up for want of a store: ``done`` is called once they are accepted.
-            is_lazy: nobody waits: right after a commit they may wait up to 10 ms for company,
+            is_lazy: nobody waits: right after a commit they may wait up to 20 ms for company,
                 which makes a loop of single sends several times cheaper.
 
         Raises:
