@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import selectors
+import math
+import select
 import socket
 from collections import deque
 from time import monotonic
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Loop"]
+
+_TROUBLE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
 class _Timer:
@@ -37,17 +40,20 @@ class Loop:
     Only `add_callback_threadsafe` may be called from another thread.
     """
 
-    READ = selectors.EVENT_READ
-    WRITE = selectors.EVENT_WRITE
-    #: Errors show as readable and writable; pika then finds them at the socket.
-    ERROR = 4
+    READ = select.POLLIN
+    WRITE = select.POLLOUT
+    #: Errors are told to whoever watches for anything: pika finds them at the socket.
+    ERROR = select.POLLERR
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        # A handful of descriptors: as quick as epoll, and without a layer of Python above it.
+        self._poll = select.poll()
+        self._handlers: dict[int, tuple[Callable[[int, int], None], int]] = {}
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        self._selector.register(self._wake_in, selectors.EVENT_READ, None)
+        self._wake_fd = self._wake_in.fileno()
+        self._poll.register(self._wake_fd, select.POLLIN)
         self._callbacks: deque[Callable[[], None]] = deque()
         self._timers: list[tuple[float, int, _Timer]] = []
         self._order = itertools.count()
@@ -82,7 +88,6 @@ class Loop:
 
     def close(self) -> None:
         """Give the descriptors back; not while it runs."""
-        self._selector.close()
         self._wake_in.close()
         self._wake_out.close()
 
@@ -98,30 +103,33 @@ class Loop:
 
     def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
         """Call ``handler(fd, events)`` when something happens there."""
-        self._selector.register(fd, events & ~self.ERROR or self.READ, (handler, events))
+        self._handlers[fd] = (handler, events)
+        self._poll.register(fd, events)
 
     def update_handler(self, fd: int, events: int) -> None:
         """Watch for other events."""
-        handler, _ = self._selector.get_key(fd).data
-        self._selector.modify(fd, events & ~self.ERROR or self.READ, (handler, events))
+        self._handlers[fd] = (self._handlers[fd][0], events)
+        self._poll.modify(fd, events)
 
     def remove_handler(self, fd: int) -> None:
         """Watch no more."""
-        self._selector.unregister(fd)
+        del self._handlers[fd]
+        self._poll.unregister(fd)
 
     # ── private ──────────────────────────────────────────────────────────────────────────────────
 
     def _turn(self) -> None:
-        for key, events in self._selector.select(self._wait_s()):
-            if key.data is None:
+        for fd, events in self._poll.poll(self._wait_ms()):
+            if fd == self._wake_fd:
                 self._drain_wakes()
                 continue
             # A handler called before may have changed or removed this one.
-            current = self._selector.get_map().get(key.fd)
-            if current is not None and current.data is not None:
-                handler, wanted = current.data
-                if events & wanted:
-                    handler(key.fd, events & wanted)
+            found = self._handlers.get(fd)
+            if found is not None:
+                handler, wanted = found
+                told = wanted if events & _TROUBLE else events & wanted
+                if told:
+                    handler(fd, told)
         self._is_woken = False
         callbacks = self._callbacks
         for _ in range(len(callbacks)):
@@ -132,13 +140,13 @@ class Loop:
             if callback is not None:
                 callback()
 
-    def _wait_s(self) -> float | None:
+    def _wait_ms(self) -> int | None:
         if self._callbacks or self._is_stopping:
             return 0
         timers = self._timers
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
-        return max(0.0, timers[0][0] - monotonic()) if timers else None
+        return max(0, math.ceil((timers[0][0] - monotonic()) * 1000)) if timers else None
 
     def _wake(self) -> None:
         try:
